@@ -1,0 +1,72 @@
+//! Rows of one series out of parts that overlap in time: sorted, one row a timestamp, of each field the value that came
+//! last in the log.
+//!
+//! It must never depend on how the rows were cut into parts, only on their order.
+
+use std::sync::Arc;
+
+use meridian_types::TimeRange;
+
+use crate::chunk::{Chunk, Column};
+
+/// The rows of a series inside a range that have a value in one of some columns.
+#[derive(Debug)]
+pub(crate) struct Merged {
+    /// In log order.
+    parts: Vec<Arc<Chunk>>,
+    /// By time, and those of one time in log order.
+    rows: Vec<Source>,
+}
+
+/// Where a row, or a part of it, comes from.
+#[derive(Clone, Copy, Debug)]
+struct Source {
+    time: i64,
+    part: u32,
+    row: u32,
+}
+
+impl Merged {
+    /// Merges `parts`, which are in log order.
+    pub(crate) fn new(parts: Vec<Arc<Chunk>>, range: TimeRange, columns: &[u16]) -> Self {
+        let mut rows = Vec::new();
+        for (chunk, part) in parts.iter().zip(0..) {
+            let wanted: Vec<&Column> = columns.iter().filter_map(|number| chunk.column(*number)).collect();
+            let times = chunk.times();
+            let first = times.partition_point(|time| *time < range.start().nanos());
+            let inside = times[first..].iter().zip(first..).take_while(|(time, _)| **time < range.end().nanos());
+            let full = inside.filter(|(_, row)| wanted.iter().any(|column| column.has(*row)));
+            rows.extend(full.map(|(time, row)| Source { time: *time, part, row: row as u32 }));
+        }
+        rows.sort_by_key(|source| source.time); // stable, and linear on parts that follow each other in time
+        Self { parts, rows }
+    }
+
+    /// The times of the rows, strictly increasing.
+    pub(crate) fn times(&self) -> Vec<i64> {
+        let mut times: Vec<i64> = self.rows.iter().map(|source| source.time).collect();
+        times.dedup();
+        times
+    }
+
+    /// The values of one of the columns, one for each of [`Merged::times`]; `None` if no row has one.
+    pub(crate) fn column<'a, T>(&'a self, number: u16, value: impl Fn(&'a Chunk, u64) -> T) -> Option<Vec<Option<T>>> {
+        let columns: Vec<Option<&Column>> = self.parts.iter().map(|chunk| chunk.column(number)).collect();
+        if columns.iter().all(Option::is_none) {
+            return None;
+        }
+        let mut values: Vec<Option<T>> = Vec::with_capacity(self.rows.len());
+        let mut previous = None;
+        for source in &self.rows {
+            let part = source.part as usize;
+            let cell = columns[part].and_then(|column| column.get(source.row as usize));
+            let found = cell.map(|cell| value(&self.parts[part], cell));
+            match values.last_mut().filter(|_| previous == Some(source.time)) {
+                Some(last) => *last = found.or(last.take()),
+                None => values.push(found),
+            }
+            previous = Some(source.time);
+        }
+        values.iter().any(Option::is_some).then_some(values)
+    }
+}

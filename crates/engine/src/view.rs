@@ -1,0 +1,83 @@
+//! What a query reads: the series it asks for as they were at one moment, shared with the engine and not copied.
+//!
+//! It must never see a write that came after it was taken. While it lives, a write to one of its series first copies that
+//! series' open rows; a series is let go as soon as it has been read.
+
+use std::sync::Arc;
+
+use meridian_query::{Column, Plan, SeriesRows};
+use meridian_types::{DatabaseId, FieldType, TimeRange};
+
+use crate::Engine;
+use crate::merge::Merged;
+use crate::series::Series;
+use crate::table::Column as Stored;
+
+/// The series that a plan asks for, as of one moment.
+pub struct View {
+    range: TimeRange,
+    /// One for each field of the plan; `None` if the measurement has no such field of that type.
+    fields: Vec<Option<Stored>>,
+    /// In order of their numbers.
+    series: Vec<Arc<Series>>,
+}
+
+impl Engine {
+    /// Takes what the plan needs: the series of its measurement that fulfil its matchers and may have rows in its range.
+    /// Costs a look at each key of the measurement and copies no rows, so that a lock around the engine is held for short.
+    /// A field that has another type here than in the plan has no values.
+    pub fn view(&self, database: DatabaseId, plan: &Plan) -> View {
+        let measurement = self.databases.get(&database).and_then(|home| home.measurements.get(&*plan.measurement));
+        let stored = |name: &str, field_type: FieldType| {
+            measurement?.column(name).filter(|column| column.field_type == field_type)
+        };
+        let fields: Vec<Option<Stored>> = plan.fields.iter().map(|(name, kind)| stored(name, *kind)).collect();
+        let series = measurement
+            .filter(|_| fields.iter().any(Option::is_some))
+            .into_iter()
+            .flat_map(|measurement| measurement.series())
+            .filter_map(|number| self.series[number.0 as usize].as_ref())
+            .filter(|series| series.overlaps(plan.range) && plan.matches(series.key()))
+            .cloned()
+            .collect();
+        View { range: plan.range, fields, series }
+    }
+}
+
+impl View {
+    /// The rows of each series, in order of the series' numbers: sorted by time, those of one time merged by field, the
+    /// later in the log winning; inside the plan's range, with the plan's fields. Rows and series that have none of these
+    /// fields are left out. The work of reading happens as the iterator goes, one series at a time.
+    pub fn series(self) -> impl Iterator<Item = SeriesRows> + Send {
+        let Self { range, fields, series } = self;
+        let numbers: Vec<u16> = fields.iter().flatten().map(|column| column.number).collect();
+        series.into_iter().filter_map(move |series| {
+            let merged = Merged::new(series.parts(range), range, &numbers);
+            let times = merged.times();
+            let columns = || fields.iter().map(|field| field.and_then(|stored| column(&merged, stored))).collect();
+            (!times.is_empty()).then(|| SeriesRows { key: series.key().clone(), columns: columns(), times })
+        })
+    }
+}
+
+impl std::fmt::Debug for View {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (range, fields) = (&self.range, &self.fields);
+        f.debug_struct("View")
+            .field("range", range)
+            .field("fields", fields)
+            .field("series", &self.series.len())
+            .finish()
+    }
+}
+
+fn column(merged: &Merged, stored: Stored) -> Option<Column> {
+    let number = stored.number;
+    match stored.field_type {
+        FieldType::F64 => merged.column(number, |_, cell| f64::from_bits(cell)).map(Column::F64),
+        FieldType::I64 => merged.column(number, |_, cell| cell.cast_signed()).map(Column::I64),
+        FieldType::U64 => merged.column(number, |_, cell| cell).map(Column::U64),
+        FieldType::Bool => merged.column(number, |_, cell| cell != 0).map(Column::Bool),
+        FieldType::Str => merged.column(number, |chunk, cell| Arc::from(chunk.string(cell))).map(Column::Str),
+    }
+}

@@ -1,0 +1,206 @@
+//! How a frame gets in: one pass checks all of it, a second applies it, so that a refusal leaves no trace.
+//!
+//! It must never refuse for a reason that is not in the log, such as memory: all replicas answer alike.
+
+use std::sync::Arc;
+
+use meridian_frame::{Field, Frame, Run, SeriesRef, Table};
+use meridian_types::{Code, DatabaseId, FieldType, SeriesKey, SeriesNumber, limits};
+
+use crate::Engine;
+use crate::series::Series;
+use crate::stats::{Size, Stats};
+use crate::table::Measurement;
+
+/// Memory of a series beside its key and its rows: itself, its counts, and its places in the tables.
+const SERIES_BYTES: usize = size_of::<Series>() + 80;
+
+/// What a write did.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Written {
+    /// Values stored, those counted that a later row of the same frame wrote over.
+    pub points: u64,
+    /// The numbers of the frame's series, one a run, in the order of its tables and their runs.
+    pub series: Vec<SeriesNumber>,
+}
+
+/// Why nothing of a frame was stored. The same on all replicas.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum WriteRefused {
+    /// The database was dropped.
+    #[error("database {database} is dropped and takes no more points: create it again, which gives it a new id")]
+    DatabaseDropped {
+        /// Which.
+        database: DatabaseId,
+    },
+    /// A series is named by a number that does not stand for it here.
+    #[error(
+        "series number {number} is not one of measurement {measurement:?} here: send the frame again with series keys"
+    )]
+    SendKeys {
+        /// The measurement in which it was sought.
+        measurement: String,
+        /// The number.
+        number: SeriesNumber,
+    },
+    /// A field has another type. The catalogue decides types before a write enters the log, so that this shows a bug.
+    #[error(
+        "field {field:?} of measurement {measurement:?} is {stored} and was given {given}: send {stored}, or use another name"
+    )]
+    TypeConflict {
+        /// The measurement.
+        measurement: String,
+        /// The field.
+        field: String,
+        /// The type that the field has.
+        stored: FieldType,
+        /// The type in the frame.
+        given: FieldType,
+    },
+    /// A measurement would have too many fields. Checked before a write enters the log, so that this shows a bug.
+    #[error(
+        "measurement {measurement:?} would have {fields} fields, over the limit of {max}: use fewer names, or tags",
+        max = limits::FIELDS_MAX
+    )]
+    TooManyFields {
+        /// The measurement.
+        measurement: String,
+        /// How many it would have.
+        fields: usize,
+    },
+    /// The shard has given out all numbers.
+    #[error(
+        "the shard has given out {given} of {max} series numbers and they are never reused: make more shards",
+        max = u32::MAX
+    )]
+    TooManySeries {
+        /// How many it has given out.
+        given: usize,
+    },
+}
+
+impl WriteRefused {
+    /// The stable code of this refusal.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::DatabaseDropped { .. } => Code::NoDatabase,
+            Self::SendKeys { .. } => Code::SendKeys,
+            Self::TypeConflict { .. } => Code::TypeConflict,
+            Self::TooManyFields { .. } | Self::TooManySeries { .. } => Code::OverLimit,
+        }
+    }
+}
+
+impl Engine {
+    /// Applies a frame in log order. The last write wins per (series, field, time), by log order and inside the frame by
+    /// row order; times may come in any order and as often as they like. All or nothing: a refusal leaves no trace.
+    pub fn write(&mut self, database: DatabaseId, frame: &Frame) -> Result<Written, WriteRefused> {
+        self.check(database, frame)?;
+        let Self { hasher, chunk_rows_max, databases, series, .. } = self;
+        let home = databases.entry(database).or_default();
+        let mut written = Written::default();
+        for table in frame.tables() {
+            let measurement =
+                home.measurements.entry(table.measurement().into()).or_insert_with(|| Measurement::new(*hasher));
+            let columns = measurement.register(table.fields());
+            for run in table.runs() {
+                let number = match &run.series {
+                    SeriesRef::Key(key) => number_of(key, measurement, series, &mut home.stats),
+                    SeriesRef::Number { number, .. } => *number,
+                };
+                let one = series[number.0 as usize].as_mut();
+                let one = one.expect("`check` found the numbers that the frame names, `number_of` gives live ones");
+                let before = one.size();
+                written.points += append(Arc::make_mut(one), table, run, &columns, *chunk_rows_max);
+                home.stats.replace(before, one.size());
+                written.series.push(number);
+            }
+        }
+        Ok(written)
+    }
+
+    /// Whether `write` would take the frame. Changes nothing.
+    fn check(&self, database: DatabaseId, frame: &Frame) -> Result<(), WriteRefused> {
+        if self.dropped.contains(&database) {
+            return Err(WriteRefused::DatabaseDropped { database });
+        }
+        let runs: usize = frame.tables().iter().map(|table| table.runs().len()).sum();
+        if self.series.len() + runs > u32::MAX as usize {
+            return Err(WriteRefused::TooManySeries { given: self.series.len() });
+        }
+        let home = self.databases.get(&database);
+        for table in frame.tables() {
+            let measurement = home.and_then(|home| home.measurements.get(table.measurement()));
+            check_fields(table, measurement)?;
+            self.check_numbers(table, measurement.and_then(Measurement::home))?;
+        }
+        Ok(())
+    }
+
+    fn check_numbers(&self, table: &Table, home: Option<SeriesNumber>) -> Result<(), WriteRefused> {
+        for run in table.runs() {
+            let SeriesRef::Number { number, check } = &run.series else { continue };
+            let one = self.series.get(number.0 as usize).and_then(Option::as_ref);
+            if !one.zip(home).is_some_and(|(one, home)| one.is_meant(home, *check)) {
+                let measurement = table.measurement().to_owned();
+                return Err(WriteRefused::SendKeys { measurement, number: *number });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn check_fields(table: &Table, measurement: Option<&Measurement>) -> Result<(), WriteRefused> {
+    let mut fields = measurement.map_or(0, |measurement| measurement.columns().len());
+    for field in table.fields() {
+        let given = field.field_type();
+        match measurement.and_then(|measurement| measurement.column(&field.name)) {
+            None => fields += 1,
+            Some(column) if column.field_type == given => {}
+            Some(column) => {
+                return Err(WriteRefused::TypeConflict {
+                    measurement: table.measurement().to_owned(),
+                    field: field.name.clone(),
+                    stored: column.field_type,
+                    given,
+                });
+            }
+        }
+    }
+    if fields > limits::FIELDS_MAX {
+        return Err(WriteRefused::TooManyFields { measurement: table.measurement().to_owned(), fields });
+    }
+    Ok(())
+}
+
+/// The number of the series with this key, given now if it has none.
+fn number_of(
+    key: &SeriesKey,
+    measurement: &mut Measurement,
+    series: &mut Vec<Option<Arc<Series>>>,
+    stats: &mut Stats,
+) -> SeriesNumber {
+    if let Some(number) = measurement.number(key) {
+        return number;
+    }
+    let number = SeriesNumber(series.len() as u32); // `check` has left room
+    let key = Arc::new(key.clone());
+    let size = Size { points: 0, bytes: (key.as_bytes().len() + SERIES_BYTES) as u64 };
+    measurement.insert(Arc::clone(&key), number);
+    series.push(Some(Arc::new(Series::new(key, measurement.home().unwrap_or(number)))));
+    stats.series += 1;
+    stats.replace(Size::default(), size);
+    number
+}
+
+/// Appends a run's rows and returns how many values they have.
+fn append(series: &mut Series, table: &Table, run: &Run, columns: &[(u16, &Field)], chunk_rows_max: usize) -> u64 {
+    let Some((column_max, _)) = columns.last() else { return 0 };
+    series.widen((column_max / 64 + 1) as u8);
+    let mut points = 0;
+    for row in run.rows.clone() {
+        let cells = columns.iter().filter_map(|(number, field)| Some((*number, field.get(row)?)));
+        points += u64::from(series.push(table.times()[row], cells, chunk_rows_max));
+    }
+    points
+}

@@ -1,0 +1,294 @@
+//! Runs a plan over the series of one shard. Takes one series at a time in any order, and keeps of each only what the answer
+//! can still need: states of the windows, or raw rows up to the limit.
+//!
+//! A raw query without a limit holds all rows of its range until they are sent.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::iter::Peekable;
+use std::ops::Range;
+use std::sync::Arc;
+
+use meridian_types::{Code, FieldType, SeriesKey, limits};
+
+use crate::batch::{BATCH_BYTES_MAX, BATCH_ROWS_MAX, Entry, Group, Place, ROW_BYTES_MAX, row_len};
+use crate::cell::{Cell, Kind, Run};
+use crate::{Batch, Column, Plan, SeriesRows};
+
+/// States (windows of all groups, times value columns) that one shard keeps for a query.
+const STATES_MAX: usize = 4 * limits::QUERY_GROUPS_MAX;
+
+/// Why a plan could not be run to its end.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ExecError {
+    /// An integer sum that its type cannot hold.
+    #[error("{column} is out of range for its type: ask for a shorter range, smaller windows, or the mean")]
+    SumOverflow {
+        /// The value column.
+        column: String,
+    },
+    /// More windows than a shard keeps for one query.
+    #[error(
+        "the query asks one shard to keep more than {limit} windows of {columns} columns: ask for a shorter range, larger \
+         windows, fewer groups or columns, or set a limit"
+    )]
+    TooManyGroups {
+        /// Windows of all groups that such a query may have.
+        limit: usize,
+        /// Value columns of the query.
+        columns: usize,
+    },
+    /// A row that no message can carry.
+    #[error("a row of {bytes} bytes is over the limit of {limit}: ask for fewer fields at a time")]
+    RowTooLarge {
+        /// Its size.
+        bytes: usize,
+        /// What a row may have.
+        limit: usize,
+    },
+    /// A shard that sent its rows in another order than the plan's.
+    #[error("input {input} sent rows out of order: this is a bug, report it")]
+    OutOfOrder {
+        /// Which input of the merge.
+        input: usize,
+    },
+}
+
+impl ExecError {
+    /// The stable code of this failure.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::SumOverflow { .. } => Code::SumOverflow,
+            Self::TooManyGroups { .. } | Self::RowTooLarge { .. } => Code::OverLimit,
+            Self::OutOfOrder { .. } => Code::Internal,
+        }
+    }
+}
+
+/// Runs the plan over one shard's matching series, which arrive in any order; takes all of them before it returns. The
+/// batches come in the answer's order and hold no more rows than the limit.
+///
+/// Panics if a series breaks what [`SeriesRows`] promises about the plan's fields.
+pub fn execute(plan: &Plan, series: impl Iterator<Item = SeriesRows>) -> Result<Batches, ExecError> {
+    let entries: Entries = match plan.limit {
+        Some(0) => Box::new(std::iter::empty()),
+        _ if plan.is_raw() => raw(plan, series)?,
+        _ => aggregate(plan, series, groups_max(plan))?,
+    };
+    let limit = plan.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
+    Ok(Batches { raw: plan.is_raw(), entries: entries.take(limit).peekable(), rows_max: BATCH_ROWS_MAX })
+}
+
+/// Rows in the answer's order, still to be made.
+type Entries = Box<dyn Iterator<Item = Entry> + Send>;
+
+/// The batches of one shard's answer, made as they are taken.
+pub struct Batches {
+    raw: bool,
+    entries: Peekable<std::iter::Take<Entries>>,
+    rows_max: usize,
+}
+
+#[cfg(test)]
+impl Batches {
+    /// The same with smaller batches, so that tests see many.
+    pub(crate) fn rows_max(self, rows_max: usize) -> Self {
+        Self { rows_max, ..self }
+    }
+}
+
+impl Iterator for Batches {
+    type Item = Batch;
+
+    fn next(&mut self) -> Option<Batch> {
+        let (mut entries, mut bytes) = (Vec::new(), 0);
+        while entries.len() < self.rows_max {
+            let fits = |entry: &Entry| entries.is_empty() || bytes + entry.encoded_len() <= BATCH_BYTES_MAX;
+            let Some(entry) = self.entries.next_if(fits) else { break };
+            bytes += entry.encoded_len();
+            entries.push(entry);
+        }
+        (!entries.is_empty()).then(|| Batch::new(self.raw, entries))
+    }
+}
+
+impl std::fmt::Debug for Batches {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Batches").field("raw", &self.raw).finish_non_exhaustive()
+    }
+}
+
+fn check_row(bytes: usize) -> Result<(), ExecError> {
+    if bytes <= ROW_BYTES_MAX { Ok(()) } else { Err(ExecError::RowTooLarge { bytes, limit: ROW_BYTES_MAX }) }
+}
+
+fn groups_max(plan: &Plan) -> usize {
+    (STATES_MAX / plan.kinds().len()).min(limits::QUERY_GROUPS_MAX)
+}
+
+fn aggregate(plan: &Plan, series: impl Iterator<Item = SeriesRows>, groups_max: usize) -> Result<Entries, ExecError> {
+    let kinds = plan.kinds();
+    let keep = plan.limit.unwrap_or(u64::MAX);
+    let no_key = Arc::new(SeriesKey::default());
+    let mut windows: BTreeMap<Place, Vec<Cell>> = BTreeMap::new();
+    for series in series {
+        series.assert_fits(plan);
+        let (group, key) = (plan.group_of(&series.key), Arc::new(series.key.clone()));
+        for (label, rows) in runs(plan, &series.times) {
+            let place = Place { group: Arc::clone(&group), order: plan.flip(label), key: Arc::clone(&no_key) };
+            // Of windows that are needed, none is dropped: enough others come before a dropped one, and always will.
+            let full = windows.len() as u64 >= keep;
+            let out = full && windows.last_key_value().is_some_and(|(last, _)| place > *last);
+            if out || !series.has_value(rows.clone()) {
+                continue;
+            }
+            let cells = windows.entry(place).or_insert_with(|| kinds.iter().map(|kind| Cell::empty(*kind)).collect());
+            let run = Run { series: &series, key: &key, rows };
+            cells.iter_mut().zip(&kinds).for_each(|(cell, kind)| cell.absorb(*kind, &run));
+            if windows.len() as u64 > keep {
+                windows.pop_last();
+            }
+            if windows.len() > groups_max {
+                return Err(ExecError::TooManyGroups { limit: groups_max, columns: kinds.len() });
+            }
+        }
+    }
+    for (place, cells) in &windows {
+        check_row(row_len(place) + cells.iter().map(Cell::encoded_len).sum::<usize>())?;
+    }
+    Ok(Box::new(windows.into_iter().map(|(place, cells)| Entry { place, cells })))
+}
+
+/// Cuts rows into their windows: label and rows of each.
+fn runs<'a>(plan: &'a Plan, times: &'a [i64]) -> impl Iterator<Item = (i64, Range<usize>)> + 'a {
+    let mut start = 0;
+    std::iter::from_fn(move || {
+        let (label, end) = plan.window_around(*times.get(start)?);
+        // At least the row at `start`, so that times out of range cannot make it stand still.
+        let rows = start..start + 1 + times[start + 1..].iter().take_while(|t| **t < end).count();
+        start = rows.end;
+        Some((label, rows))
+    })
+}
+
+fn raw(plan: &Plan, series: impl Iterator<Item = SeriesRows>) -> Result<Entries, ExecError> {
+    let kinds = plan.kinds();
+    let has_text = kinds.iter().any(|kind| kind.field_type == FieldType::Str);
+    let mut first = plan.limit.and_then(FirstPlaces::new);
+    let mut sources = Vec::new();
+    for series in series {
+        series.assert_fits(plan);
+        let mut source = Source::new(plan, series);
+        if let Some(first) = &mut first {
+            first.cut(&mut source);
+        }
+        if !source.left.is_empty() {
+            source.check_rows(&kinds, has_text)?;
+            sources.push(source);
+        }
+    }
+    let mut heads = BinaryHeap::new();
+    let advance = |heads: &mut BinaryHeap<_>, source: &mut Source, index: usize| match source.next() {
+        Some((place, row)) => heads.push(Reverse((place, index, row))),
+        // What is sent needs no memory here.
+        None => source.columns = Vec::new(),
+    };
+    sources.iter_mut().enumerate().for_each(|(index, source)| advance(&mut heads, source, index));
+    Ok(Box::new(std::iter::from_fn(move || {
+        let Reverse((place, index, row)) = heads.pop()?;
+        let source = &mut sources[index];
+        let cells = source.columns.iter().map(|c| Cell::Raw(c.as_ref().and_then(|c| c.value(row)))).collect();
+        advance(&mut heads, source, index);
+        Some(Entry { place, cells })
+    })))
+}
+
+/// The rows of one series, taken in the answer's order; rows without any value are passed over.
+struct Source {
+    group: Group,
+    key: Arc<SeriesKey>,
+    times: Vec<i64>,
+    columns: Vec<Option<Column>>,
+    left: Range<usize>,
+    descending: bool,
+}
+
+impl Source {
+    fn new(plan: &Plan, series: SeriesRows) -> Self {
+        Self {
+            group: plan.group_of(&series.key),
+            key: Arc::new(series.key),
+            left: 0..series.times.len(),
+            times: series.times,
+            columns: series.columns,
+            descending: plan.descending,
+        }
+    }
+
+    fn next(&mut self) -> Option<(Place, usize)> {
+        loop {
+            let row = if self.descending { self.left.next_back() } else { self.left.next() }?;
+            if self.columns.iter().flatten().any(|c| c.has(row)) {
+                let order = if self.descending { !self.times[row] } else { self.times[row] };
+                return Some((Place { group: Arc::clone(&self.group), order, key: Arc::clone(&self.key) }, row));
+            }
+        }
+    }
+
+    /// Keeps only these rows.
+    fn retain(&mut self, rows: Range<usize>) {
+        self.left = 0..rows.len();
+        if rows.len() == self.times.len() {
+            return;
+        }
+        self.times = self.times[rows.clone()].to_vec();
+        self.columns.iter_mut().flatten().for_each(|c| c.retain(rows.clone()));
+    }
+
+    /// Refuses rows that no message can carry; without text, all rows of a series have the same bound.
+    fn check_rows(&self, kinds: &[Kind], has_text: bool) -> Result<(), ExecError> {
+        let place = Place { group: Arc::clone(&self.group), order: 0, key: Arc::clone(&self.key) };
+        let fixed = row_len(&place) + 9 * kinds.len();
+        let rows = if has_text { self.left.clone() } else { 0..0 };
+        let text = rows.map(|row| self.columns.iter().flatten().map(|c| c.text_bytes(row)).sum::<usize>());
+        check_row(fixed + text.max().unwrap_or(0))
+    }
+}
+
+/// The first places of the answer among the series seen so far, up to the limit: what comes after them is not needed.
+struct FirstPlaces {
+    places: BinaryHeap<Place>,
+    limit: usize,
+}
+
+impl FirstPlaces {
+    /// None for limits so large that keeping the places would cost more than it saves.
+    fn new(limit: u64) -> Option<Self> {
+        let limit = usize::try_from(limit).ok().filter(|limit| *limit <= limits::QUERY_GROUPS_MAX)?;
+        Some(Self { places: BinaryHeap::new(), limit })
+    }
+
+    /// Cuts off the rows of a series that the answer cannot need.
+    fn cut(&mut self, source: &mut Source) {
+        let all = source.left.clone();
+        let mut last = None;
+        while let Some((place, row)) = source.next() {
+            if self.places.len() >= self.limit {
+                if self.places.peek().is_none_or(|worst| place >= *worst) {
+                    break;
+                }
+                self.places.pop();
+            }
+            self.places.push(place);
+            last = Some(row);
+        }
+        source.retain(match last {
+            None => 0..0,
+            Some(row) if source.descending => row..all.end,
+            Some(row) => all.start..row + 1,
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,104 @@
+//! What one shard sends: how batches are cut, what the limit saves, and what is refused. Answers are tested in `merge`.
+
+use meridian_types::{TimeRange, Timestamp};
+
+use super::*;
+use crate::{Aggregate, Window};
+
+fn plan(columns: &[FieldType], limit: Option<u64>) -> crate::PlanBuilder {
+    let range = TimeRange::new(Timestamp::MIN, Timestamp::END).expect("not empty");
+    let fields = columns.iter().enumerate().map(|(i, t)| (format!("f{i}"), *t));
+    Plan::builder("m", range).fields(fields).limit(limit)
+}
+
+fn key(host: usize) -> SeriesKey {
+    SeriesKey::from_tags(&mut [("host", &format!("h{host}"))]).expect("valid")
+}
+
+fn integers(host: usize, times: Range<i64>) -> SeriesRows {
+    let values = times.clone().map(Some).collect();
+    SeriesRows { key: key(host), times: times.collect(), columns: vec![Some(Column::I64(values))] }
+}
+
+fn second_windows(builder: crate::PlanBuilder) -> Plan {
+    let every = meridian_types::Duration::from_nanos(1).expect("positive");
+    let offset = meridian_types::Duration::default();
+    builder.aggregates([Aggregate::Sum]).window(Some(Window { every, offset })).build().expect("valid")
+}
+
+#[test]
+fn batches_are_cut_by_rows_and_by_bytes() {
+    let integer = plan(&[FieldType::I64], None).build().expect("valid");
+    let batches = execute(&integer, [integers(0, 0..5_000), integers(1, 0..5_000)].into_iter()).expect("runs");
+    assert_eq!(batches.map(|b| b.len()).collect::<Vec<_>>(), [4_096, 4_096, 1_808]);
+
+    let text: Arc<str> = "x".repeat(300 << 10).into();
+    let strings = SeriesRows {
+        key: key(0),
+        times: (0..7).collect(),
+        columns: vec![Some(Column::Str(vec![Some(Arc::clone(&text)); 7]))],
+    };
+    let plan = plan(&[FieldType::Str], None).build().expect("valid");
+    let batches: Vec<Batch> = execute(&plan, [strings].into_iter()).expect("runs").collect();
+    assert_eq!(batches.iter().map(Batch::len).collect::<Vec<_>>(), [3, 3, 1]);
+    assert!(batches.iter().all(|b| b.encode().len() <= BATCH_BYTES_MAX));
+}
+
+#[test]
+fn no_batch_when_there_is_nothing_to_say() {
+    let empty = SeriesRows { key: key(0), times: vec![1], columns: vec![None] };
+    let null = SeriesRows { key: key(1), times: vec![1], columns: vec![Some(Column::I64(vec![None]))] };
+    let raw = plan(&[FieldType::I64], None).build().expect("valid");
+    assert_eq!(execute(&raw, [empty.clone(), null.clone()].into_iter()).expect("runs").count(), 0);
+    let sums = second_windows(plan(&[FieldType::I64], None));
+    assert_eq!(execute(&sums, [empty, null].into_iter()).expect("runs").count(), 0);
+    let none = plan(&[FieldType::I64], Some(0)).build().expect("valid");
+    assert_eq!(execute(&none, [integers(0, 0..9)].into_iter()).expect("runs").count(), 0);
+}
+
+#[test]
+fn a_limit_cuts_series_before_they_are_kept() {
+    let plan = plan(&[FieldType::I64], Some(3)).descending(true).build().expect("valid");
+    let mut first = FirstPlaces::new(3).expect("small");
+    let kept = |first: &mut FirstPlaces, series| {
+        let mut source = Source::new(&plan, series);
+        first.cut(&mut source);
+        assert_eq!(source.columns[0].as_ref().map(Column::len), Some(source.times.len()));
+        source.times
+    };
+    assert_eq!(kept(&mut first, integers(0, 0..1_000)), [997, 998, 999]);
+    assert_eq!(kept(&mut first, integers(1, 0..999)), [998], "one of the three, 998 of h0, comes before in key order");
+    assert_eq!(kept(&mut first, integers(2, 0..997)), [] as [i64; 0]);
+    let batches = execute(&plan, (0..9).map(|host| integers(host, 0..1_000))).expect("runs");
+    assert_eq!(batches.map(|b| b.len()).sum::<usize>(), 3);
+}
+
+#[test]
+fn too_many_windows_are_refused_unless_a_limit_bounds_them() {
+    let run = |plan: &Plan, series: Vec<SeriesRows>| aggregate(plan, series.into_iter(), 10).map(Iterator::count);
+    let all = second_windows(plan(&[FieldType::I64], None));
+    assert_eq!(run(&all, vec![integers(0, 0..10), integers(1, 0..10)]), Ok(10));
+    let error = run(&all, vec![integers(0, 0..11)]).expect_err("one more");
+    assert_eq!(error, ExecError::TooManyGroups { limit: 10, columns: 1 });
+    assert_eq!(error.code(), Code::OverLimit);
+    let some = second_windows(plan(&[FieldType::I64], Some(10)));
+    assert_eq!(run(&some, vec![integers(0, 5..500), integers(1, 0..400)]), Ok(10));
+    let wide = plan(&[FieldType::I64; 1_000], None).aggregates([Aggregate::Sum, Aggregate::Mean]);
+    assert_eq!(groups_max(&wide.build().expect("valid")), 2_000);
+}
+
+#[test]
+fn a_row_that_no_message_can_carry_is_refused() {
+    let text: Arc<str> = "x".repeat(1 << 20).into();
+    let row = || SeriesRows {
+        key: key(0),
+        times: vec![1],
+        columns: vec![Some(Column::Str(vec![Some(Arc::clone(&text))])); 16],
+    };
+    for builder in [plan(&[FieldType::Str; 16], None), plan(&[FieldType::Str; 16], None).aggregates([Aggregate::Last])]
+    {
+        let plan = builder.build().expect("valid");
+        let error = execute(&plan, [row()].into_iter()).expect_err("too large");
+        assert_eq!(error.code(), Code::OverLimit, "{error}");
+    }
+}
