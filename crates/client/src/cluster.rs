@@ -1,0 +1,202 @@
+//! The handle to a cluster: follows the catalogue, knows who leads, and retries what certainly was not applied or is safe
+//! to send again.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use meridian_env::{Clock, Context, Env, deadline};
+use meridian_proto::{failure_of, leader_of, v1};
+use meridian_types::{Code, Failure, GroupId, Kind, NodeId};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tonic::Status;
+
+use crate::map::Map;
+use crate::nodes::Channels;
+use crate::propose::Pipes;
+
+/// Pauses between tries: doubled from the first to the last, and shortened at random so that callers spread.
+const PAUSE_MIN: Duration = Duration::from_millis(10);
+const PAUSE_MAX: Duration = Duration::from_millis(200);
+/// Silence after which a watch is asked of another node: nodes repeat the version at least once a second.
+const WATCH_SILENCE_MAX: Duration = Duration::from_secs(3);
+
+/// A cluster as its clients reach it. Clones share everything.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    pub(crate) inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) env: Env,
+    pub(crate) channels: Channels,
+    pub(crate) pipes: Pipes,
+    map: watch::Sender<Arc<Map>>,
+    leaders: Mutex<BTreeMap<GroupId, NodeId>>,
+}
+
+/// What one try of a call came to.
+pub(crate) struct Tried {
+    pub(crate) failure: Failure,
+    /// Who leads instead, if the one asked said so.
+    pub(crate) leader: Option<NodeId>,
+}
+
+impl Tried {
+    pub(crate) fn status(status: &Status, sent: bool) -> Self {
+        Self { failure: failure_of(status, sent), leader: leader_of(status) }
+    }
+}
+
+impl Cluster {
+    /// Follows the catalogue of the cluster that the nodes at `seeds` (`host:port` of their gRPC) belong to, for as long as
+    /// a clone of the handle is held.
+    pub fn connect(env: &Env, seeds: Vec<String>) -> Self {
+        let inner = Inner {
+            env: env.clone(),
+            channels: Channels::new(env.clone()),
+            pipes: Pipes::default(),
+            map: watch::Sender::new(Arc::default()),
+            leaders: Mutex::default(),
+        };
+        let cluster = Self { inner: Arc::new(inner) };
+        tokio::spawn(follow(Arc::downgrade(&cluster.inner), seeds.into_iter().map(Arc::from).collect()));
+        cluster
+    }
+
+    /// The newest map that is known here.
+    pub fn map(&self) -> Arc<Map> {
+        Arc::clone(&self.inner.map.borrow())
+    }
+
+    /// The map once it has at least `version`.
+    pub async fn map_at(&self, context: &Context, version: u64) -> Result<Arc<Map>, Failure> {
+        let mut updates = self.inner.map.subscribe();
+        let known = updates.wait_for(|map| map.version >= version);
+        match deadline(&*self.inner.env.clock, context.deadline, known).await {
+            Ok(Ok(map)) => Ok(Arc::clone(&map)),
+            _ => Err(Failure::new(Code::NotReady, "the catalogue has not reached this process in time")),
+        }
+    }
+
+    /// The map with all that was acknowledged anywhere before this call.
+    pub async fn refresh(&self, context: &Context) -> Result<Arc<Map>, Failure> {
+        let version = self.catalogue_version(context).await?;
+        self.map_at(context, version).await
+    }
+
+    /// Tries `call` on the node that should lead `group`, then on the others, until it succeeds, its failure is final, or
+    /// the deadline passes. With `repeatable`, an unknown outcome is tried again too.
+    pub(crate) async fn on_leader<'a, T>(
+        &'a self,
+        context: &'a Context,
+        group: GroupId,
+        repeatable: bool,
+        call: impl Fn(NodeId, Arc<str>) -> BoxFuture<'a, Result<T, Tried>>,
+    ) -> Result<T, Failure> {
+        let clock = &*self.inner.env.clock;
+        let mut maybe_applied = None;
+        let mut last = Failure::new(Code::NoLeader, format!("{group} has no leader that could be reached in time"));
+        for attempt in 0_u32.. {
+            if let Some((node, address)) = self.target(group, attempt) {
+                let tried = match deadline(clock, context.deadline, call(node, address)).await {
+                    Ok(Ok(value)) => {
+                        self.inner.leaders.lock().insert(group, node);
+                        return Ok(value);
+                    }
+                    Ok(Err(tried)) => tried,
+                    Err(_) => {
+                        let text = format!("{group} did not answer before the deadline");
+                        maybe_applied.get_or_insert_with(|| Failure::new(Code::Unknown, text));
+                        break;
+                    }
+                };
+                self.note_leader(group, node, tried.leader);
+                match tried.failure.kind() {
+                    Kind::Retry => last = tried.failure,
+                    Kind::Unknown if repeatable => maybe_applied = Some(tried.failure),
+                    _ => return Err(tried.failure),
+                }
+                if tried.leader.is_some() && attempt < 3 {
+                    continue;
+                }
+            }
+            let pause = PAUSE_MAX.min(PAUSE_MIN * 2_u32.saturating_pow(attempt.min(8)));
+            let pause = pause.mul_f64(0.5 + self.inner.env.rng.below(500) as f64 / 1_000.0);
+            if clock.now() + pause >= context.deadline {
+                break;
+            }
+            clock.sleep(pause).await;
+        }
+        Err(maybe_applied.unwrap_or(last))
+    }
+
+    /// Whom to ask at this attempt: the leader as last heard, else the replicas in turn, the preferred one first.
+    fn target(&self, group: GroupId, attempt: u32) -> Option<(NodeId, Arc<str>)> {
+        let map = self.map();
+        let known = self.inner.leaders.lock().get(&group).copied();
+        let candidates: Vec<NodeId> = match map.shards.get(&meridian_types::ShardId(group.0)) {
+            Some(shard) => shard.preferred.into_iter().chain(shard.replicas.values().copied()).collect(),
+            None => map.nodes.keys().copied().collect(),
+        };
+        let turn = candidates.get(attempt as usize % candidates.len().max(1)).copied();
+        let node = known.or(turn)?;
+        map.nodes.get(&node).map(|n| (node, Arc::clone(&n.data_address)))
+    }
+
+    fn note_leader(&self, group: GroupId, asked: NodeId, leader: Option<NodeId>) {
+        let mut leaders = self.inner.leaders.lock();
+        match leader {
+            Some(leader) if leader != asked => leaders.insert(group, leader),
+            _ => leaders.remove(&group),
+        };
+    }
+}
+
+/// Keeps the map of `inner` current until nobody holds it: watches one node after the other.
+async fn follow(inner: Weak<Inner>, seeds: Vec<Arc<str>>) {
+    let mut turn = 0_usize;
+    loop {
+        let Some(held) = inner.upgrade() else { return };
+        let map = Arc::clone(&held.map.borrow());
+        let known = map.nodes.values().map(|n| Arc::clone(&n.data_address));
+        let addresses: Vec<_> = known.chain(seeds.iter().cloned()).collect();
+        let Some(address) = addresses.get(turn % addresses.len().max(1)).cloned() else { return };
+        let clock = Arc::clone(&held.env.clock);
+        drop(held);
+        if let Err(why) = watch_one(&inner, &address, &*clock).await {
+            tracing::debug!(%address, why, "the watch of the catalogue ended");
+        }
+        turn += 1;
+        clock.sleep(PAUSE_MAX).await;
+    }
+}
+
+async fn watch_one(inner: &Weak<Inner>, address: &Arc<str>, clock: &dyn Clock) -> Result<(), String> {
+    let held = inner.upgrade().ok_or("closed")?;
+    let mut client = held.channels.shards(address);
+    drop(held);
+    let ask = client.watch(v1::WatchRequest { watcher: "client".into() });
+    let reply = deadline(clock, clock.now() + WATCH_SILENCE_MAX, ask).await.map_err(|e| e.to_string())?;
+    let mut updates = reply.map_err(|e| e.to_string())?.into_inner();
+    // A node that is behind tells an older story; it may know fewer fields, so its first update is taken whole or not at all.
+    let mut base: Option<Arc<Map>> = None;
+    loop {
+        let next = deadline(clock, clock.now() + WATCH_SILENCE_MAX, updates.message()).await;
+        let update = next.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?.ok_or("the node ended it")?;
+        let map = base.as_deref().cloned().unwrap_or_default().updated(update).map_err(|e| e.to_string())?;
+        let map = Arc::new(map);
+        base = Some(Arc::clone(&map));
+        let held = inner.upgrade().ok_or("closed")?;
+        held.map.send_if_modified(|known| {
+            let newer = map.version > known.version;
+            if newer {
+                *known = map;
+            }
+            newer
+        });
+    }
+}

@@ -1,0 +1,19 @@
+//! Access to a cluster from routers and from Rust programs that know the ring: the map of the cluster and its watch, calls
+//! that follow leaders, deadlines on everything, and retries with the same request id.
+//!
+//! Retries happen here and at no other layer. Knows no storage and no openraft.
+
+mod admin;
+mod cluster;
+mod map;
+mod nodes;
+mod propose;
+mod scan;
+mod session;
+
+pub use cluster::Cluster;
+pub use map::{Database, Map, Node, Shard};
+pub use nodes::connect;
+pub use propose::{Proposal, Written};
+pub use scan::ShardScan;
+pub use session::{Pending, Session};

@@ -1,0 +1,36 @@
+//! Replication of any [`Machine`]: the node's one log, the network between replicas, and the groups.
+//!
+//! Alone imports openraft (pinned `=0.10.0-alpha.37`), and no type of it leaves this crate. What to beware of with it:
+//!
+//! - **Durability is the storage's promise.** `save_vote` returns, and append's callback is called, only after fsync; votes
+//!   and entries are one ordered stream; any IO error is [`meridian_env::Halt`], never a retry.
+//! - **Reads are ReadIndex.** After a restart the machine is behind what was committed: an answer is given only from the
+//!   applied index that a majority has confirmed.
+//! - **No leader restarts as one**: in its old term it could give an index twice, and it has forgotten what was committed.
+//! - **Outcomes.** A write that "forwards to the leader" was certainly not appended; every other error after it was handed
+//!   over, a discarded entry among them, is *unknown*.
+//! - **Deadlines are ours.** openraft sets none, and a connection may swallow a response and stay open: every call here has
+//!   one, streams have an idle limit while requests are under way.
+//! - **Hot reconnect.** Its backoff lives in the request stream: see `network`.
+//! - **Never hold `metrics().borrow_watched()` across an await**: it deadlocks.
+//! - **Membership** changes one at a time; replica ids are never reused; `initialize` on one pristine replica, once.
+//! - Its random election timeouts come from [`meridian_env::ambient_rng`], so that a simulation can repeat them.
+//! - Its `apply` must not fail for what a client sent: a refusal is a reply.
+//!
+//! Until the engine flushes, the log is kept whole: nothing is purged, and a replica that would need a snapshot says so and
+//! stays out.
+
+mod entry;
+mod groups;
+mod log;
+mod machine;
+mod network;
+mod service;
+mod storage;
+mod types;
+mod wire;
+
+pub use entry::{EntryError, Header, KIND_MACHINE_MIN};
+pub use groups::{Group, GroupSpec, GroupStatus, Groups, GroupsConfig, ProposeError, ReadError, Timing};
+pub use log::LogSettings;
+pub use machine::{Applied, Entry, Machine};

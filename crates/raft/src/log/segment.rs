@@ -1,0 +1,136 @@
+//! Segment files: names, header, how one is made ready and how one begins. Layout: docs/formats/log.md.
+//!
+//! Runs inside jobs of `Work`. Never reuses a number: bytes of an older life could otherwise read as this one's.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::{Buf, BufMut};
+use meridian_env::{Disk, File, Halt, Open};
+
+use super::index::Points;
+use super::record::{Key, Record, SECTOR, encode_commit};
+
+const MAGIC: [u8; 4] = *b"MLOG";
+const VERSION: u32 = 1;
+const CRC_AT: usize = SECTOR as usize - 4;
+
+/// The first sector of a segment.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Header {
+    /// The segment's own number, as in its name.
+    pub(super) number: u64,
+    /// The used segment before it; 0 if it is the first ever.
+    pub(super) previous: u64,
+    /// Where that one ends: all of it was synced before this header was written.
+    pub(super) previous_end: u64,
+    /// Bytes that were reserved and synced before first use: a shorter file has lost some.
+    pub(super) reserved: u64,
+}
+
+/// What a first sector says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum FirstSector {
+    /// A segment in use.
+    Used(Header),
+    /// All zeros, torn or damaged; what follows in the file tells which.
+    Unreadable,
+}
+
+impl Header {
+    fn encode(&self) -> [u8; SECTOR as usize] {
+        let mut bytes = [0; SECTOR as usize];
+        let mut out = &mut bytes[..];
+        out.put_slice(&MAGIC);
+        out.put_u32_le(VERSION);
+        out.put_u64_le(self.number);
+        out.put_u64_le(self.previous);
+        out.put_u64_le(self.previous_end);
+        out.put_u64_le(self.reserved);
+        let crc = crc32c::crc32c(&bytes[..CRC_AT]);
+        bytes[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
+        bytes
+    }
+
+    fn decode(sector: &[u8; SECTOR as usize]) -> Result<FirstSector, u32> {
+        let (covered, crc) = sector.split_at(CRC_AT);
+        if crc != crc32c::crc32c(covered).to_le_bytes() || covered[..4] != MAGIC {
+            return Ok(FirstSector::Unreadable);
+        }
+        let mut fields = &covered[4..];
+        let version = fields.get_u32_le();
+        if version != VERSION {
+            return Err(version);
+        }
+        Ok(FirstSector::Used(Self {
+            number: fields.get_u64_le(),
+            previous: fields.get_u64_le(),
+            previous_end: fields.get_u64_le(),
+            reserved: fields.get_u64_le(),
+        }))
+    }
+}
+
+/// Where segment `number` is.
+pub(super) fn path(dir: &Path, number: u64) -> PathBuf {
+    dir.join(format!("{number:020}.seg"))
+}
+
+/// The number in a segment's file name; `None` for other names.
+pub(super) fn number_of(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(".seg")?;
+    let is_number = digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit());
+    is_number.then(|| digits.parse().ok()).flatten().filter(|number| *number != 0)
+}
+
+/// Reads the first sector of segment `number`; refuses another version's and another segment's.
+pub(super) fn read_first_sector(file: &dyn File, path: &Path, number: u64) -> Result<FirstSector, Halt> {
+    let mut sector = [0; SECTOR as usize];
+    match file.read_exact_at(&mut sector, 0) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(FirstSector::Unreadable),
+        Err(error) => return Err(Halt::io(format_args!("reading {}", path.display()), &error)),
+        Ok(()) => {}
+    }
+    match Header::decode(&sector) {
+        Err(version) => Err(Halt::new(format!(
+            "{} has log format version {version}, this binary reads version {VERSION}: run the version that wrote it",
+            path.display()
+        ))),
+        Ok(FirstSector::Used(header)) if header.number != number => Err(Halt::new(format!(
+            "{} holds segment {}: files were renamed or swapped; put each back under its own name",
+            path.display(),
+            header.number
+        ))),
+        Ok(first) => Ok(first),
+    }
+}
+
+/// Makes segment `number`: zeros of `bytes` bytes, durable under its name, not yet in use.
+pub(super) fn prepare(disk: &dyn Disk, dir: &Path, number: u64, bytes: u64) -> Result<Arc<dyn File>, Halt> {
+    let path = path(dir, number);
+    let make = || {
+        let file = disk.open(&path, Open::Create)?;
+        file.reserve_zeroed(bytes)?;
+        file.sync_data()?;
+        disk.sync_dir(dir)?;
+        Ok(file)
+    };
+    let file = make().map_err(|error| Halt::io(format_args!("preparing {}", path.display()), &error))?;
+    Ok(Arc::from(file))
+}
+
+/// Puts a prepared segment to use: header and checkpoint, synced. Gives the offset of its first group commit.
+pub(super) fn begin(file: &dyn File, header: &Header, checkpoint: &BTreeMap<Key, Points>) -> io::Result<u64> {
+    let records: Vec<(Key, Record)> = checkpoint
+        .iter()
+        .filter(|(_, points)| **points != Points::default())
+        .map(|(key, points)| (*key, Record::Checkpoint(points.clone())))
+        .collect();
+    let mut buffer = header.encode().to_vec();
+    encode_commit(header.number, SECTOR, 0, records.iter().map(|(key, record)| (*key, record)), &mut buffer);
+    file.write_at(&buffer, 0)?;
+    file.sync_data()?;
+    Ok(buffer.len() as u64)
+}

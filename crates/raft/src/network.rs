@@ -1,0 +1,339 @@
+//! How replicas call each other: one channel a purpose and node pair, a deadline on every call, an identity on every call.
+//!
+//! A stream of appends is opened only when its first request is there: openraft's backoff lives in that request stream, and
+//! a stream whose connect fails before it is polled would be retried at once, for ever.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry as MapEntry;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use futures::{Stream, StreamExt};
+use meridian_env::{ChannelSettings, Env, channel, deadline};
+use meridian_proto::v1::peer_client::PeerClient;
+use meridian_proto::{PROTOCOL_VERSION, v1};
+use meridian_types::{GroupId, Incarnation, NodeId, ReplicaId, limits};
+use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable};
+use openraft::network::v2::RaftNetworkV2;
+use openraft::network::{RPCOption, RaftNetworkFactory};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult, TransferLeaderRequest,
+    TransferLeaderResponse, VoteRequest, VoteResponse,
+};
+use openraft::{OptionalSend, RPCTypes};
+use parking_lot::Mutex;
+use tonic::metadata::MetadataMap;
+use tonic::transport::Channel;
+
+use crate::types::{Member, TypeConfig, Vote};
+use crate::wire;
+
+type RpcError = RPCError<TypeConfig>;
+
+/// Shortest silence for which a stream with requests under way is given up: above what a busy disk takes to sync.
+const STREAM_IDLE_MIN: Duration = Duration::from_secs(1);
+
+/// What a connection is for; each has its own, so that heartbeats never wait behind data, nor data behind snapshots.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Purpose {
+    Control,
+    Append,
+    Bulk,
+}
+
+/// A channel and the address that it was opened to.
+type Open = (Arc<str>, Channel);
+
+/// Who this node is, and where its peers are now.
+#[derive(Debug)]
+pub(crate) struct Peers {
+    env: Env,
+    cluster: Arc<str>,
+    node: NodeId,
+    addresses: Mutex<BTreeMap<NodeId, Arc<str>>>,
+    channels: Mutex<BTreeMap<(NodeId, Purpose), Open>>,
+}
+
+impl Peers {
+    pub(crate) fn new(env: Env, cluster: Arc<str>, node: NodeId) -> Self {
+        Self { env, cluster, node, addresses: Mutex::default(), channels: Mutex::default() }
+    }
+
+    /// From the next call on, `node` is reached at `address`.
+    pub(crate) fn set_address(&self, node: NodeId, address: &str) {
+        self.addresses.lock().insert(node, address.into());
+    }
+
+    pub(crate) fn cluster(&self) -> &str {
+        &self.cluster
+    }
+
+    pub(crate) fn node(&self) -> NodeId {
+        self.node
+    }
+
+    fn client(&self, to: NodeId, purpose: Purpose) -> Result<PeerClient<Channel>, RpcError> {
+        if to == self.node {
+            return Err(unreachable("a node never calls itself"));
+        }
+        let address = self.addresses.lock().get(&to).cloned();
+        let address = address.ok_or_else(|| unreachable(&format!("the address of {to} is not known")))?;
+        let open = || channel(Arc::clone(&self.env.net), &address, ChannelSettings::default());
+        let channel = match self.channels.lock().entry((to, purpose)) {
+            MapEntry::Vacant(place) => place.insert((Arc::clone(&address), open())).1.clone(),
+            MapEntry::Occupied(mut place) => {
+                if place.get().0 != address {
+                    place.insert((Arc::clone(&address), open()));
+                }
+                place.get().1.clone()
+            }
+        };
+        Ok(PeerClient::new(channel)
+            .max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(limits::MESSAGE_BYTES_MAX))
+    }
+
+    fn identify(&self, to: NodeId, metadata: &mut MetadataMap) {
+        let cluster = self.cluster.parse().expect("a cluster id is hexadecimal digits");
+        metadata.insert("meridian-cluster", cluster);
+        metadata.insert("meridian-from", self.node.0.into());
+        metadata.insert("meridian-to", to.0.into());
+        metadata.insert("meridian-protocol", PROTOCOL_VERSION.into());
+    }
+}
+
+/// Makes one group's connections to its other replicas.
+#[derive(Clone, Debug)]
+pub(crate) struct Network {
+    pub(crate) peers: Arc<Peers>,
+    pub(crate) group: GroupId,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) replica: ReplicaId,
+}
+
+impl Network {
+    fn link(&self, target: u64, member: &Member, purpose: Purpose) -> Link {
+        let group =
+            v1::GroupRef { group: self.group.0, incarnation: self.incarnation.0, from: self.replica.0, to: target };
+        Link { peers: Arc::clone(&self.peers), group, node: member.node, purpose }
+    }
+}
+
+impl RaftNetworkFactory<TypeConfig> for Network {
+    type Network = Link;
+
+    async fn new_client(&mut self, target: u64, node: &Member) -> Link {
+        self.link(target, node, Purpose::Append)
+    }
+
+    async fn new_heartbeat_client(&mut self, target: u64, node: &Member) -> Link {
+        self.link(target, node, Purpose::Control)
+    }
+
+    async fn new_snapshot_client(&mut self, target: u64, node: &Member) -> Link {
+        self.link(target, node, Purpose::Bulk)
+    }
+}
+
+/// From one replica to another, for one purpose.
+#[derive(Debug)]
+pub(crate) struct Link {
+    peers: Arc<Peers>,
+    group: v1::GroupRef,
+    node: NodeId,
+    purpose: Purpose,
+}
+
+impl Link {
+    fn client(&self, purpose: Purpose) -> Result<PeerClient<Channel>, RpcError> {
+        self.peers.client(self.node, purpose)
+    }
+
+    fn request<T>(&self, message: T) -> tonic::Request<T> {
+        let mut request = tonic::Request::new(message);
+        self.peers.identify(self.node, request.metadata_mut());
+        request
+    }
+
+    /// Waits for a call within its deadline.
+    async fn bounded<T>(
+        &self,
+        action: RPCTypes,
+        option: &RPCOption,
+        call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+    ) -> Result<T, RpcError> {
+        let clock = &*self.peers.env.clock;
+        match deadline(clock, clock.now() + option.soft_ttl(), call).await {
+            Ok(Ok(response)) => Ok(response.into_inner()),
+            Ok(Err(status)) => Err(unreachable(&format!("{}: {status}", self.node))),
+            Err(_) => Err(self.timeout(action, option.soft_ttl())),
+        }
+    }
+
+    fn timeout(&self, action: RPCTypes, timeout: Duration) -> RpcError {
+        RPCError::Timeout(Timeout { action, id: self.group.from, target: self.group.to, timeout })
+    }
+
+    async fn heartbeat(
+        &mut self,
+        request: AppendEntriesRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<AppendEntriesResponse<TypeConfig>, RpcError> {
+        let mut client = self.client(self.purpose)?;
+        let message = self.request(wire::append_out(self.group, request));
+        let reply = self.bounded(RPCTypes::AppendEntries, &option, client.heartbeat(message)).await?;
+        wire::response_in(reply).map_err(|e| unreachable(&e.to_string()))
+    }
+
+    async fn open_stream(
+        &self,
+        outbound: impl Stream<Item = v1::AppendRequest> + Send + 'static,
+        option: &RPCOption,
+    ) -> Result<tonic::Streaming<v1::AppendReply>, RpcError> {
+        let mut client = self.client(Purpose::Append)?;
+        let call = client.append(self.request(outbound));
+        self.bounded(RPCTypes::AppendEntries, option, call).await
+    }
+}
+
+impl RaftNetworkV2<TypeConfig> for Link {
+    type SnapshotData = ();
+
+    async fn append_entries(
+        &mut self,
+        request: AppendEntriesRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<AppendEntriesResponse<TypeConfig>, RpcError> {
+        self.heartbeat(request, option).await
+    }
+
+    fn stream_append<'s, S>(
+        &'s mut self,
+        mut input: S,
+        option: RPCOption,
+    ) -> BoxFuture<'s, Result<BoxStream<'s, Result<StreamAppendResult<TypeConfig>, RpcError>>, RpcError>>
+    where
+        S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
+    {
+        if self.purpose == Purpose::Control {
+            return openraft::network::stream_append_sequential(self, input, option);
+        }
+        Box::pin(async move {
+            let Some(first) = input.next().await else {
+                return Ok(futures::stream::empty().boxed());
+            };
+            let sent = Arc::new(AtomicU64::new(0));
+            let (group, count) = (self.group, Arc::clone(&sent));
+            let outbound = futures::stream::iter([first]).chain(input).map(move |request| {
+                count.fetch_add(1, Ordering::Relaxed);
+                wire::append_out(group, request)
+            });
+            let replies = self.open_stream(outbound, &option).await?;
+            let idle = option.soft_ttl().max(STREAM_IDLE_MIN);
+            let state = Replies { link: self, replies, sent, received: 0, idle };
+            Ok(futures::stream::unfold(Some(state), Replies::next).boxed())
+        })
+    }
+
+    async fn vote(
+        &mut self,
+        request: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<TypeConfig>, RpcError> {
+        let mut client = self.client(Purpose::Control)?;
+        let message = self.request(wire::vote_request_out(self.group, &request));
+        let reply = self.bounded(RPCTypes::Vote, &option, client.vote(message)).await?;
+        wire::vote_reply_in(reply).map_err(|e| unreachable(&e.to_string()))
+    }
+
+    async fn pre_vote(
+        &mut self,
+        request: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<TypeConfig>, RpcError> {
+        let mut client = self.client(Purpose::Control)?;
+        let message = self.request(wire::vote_request_out(self.group, &request));
+        let reply = self.bounded(RPCTypes::Vote, &option, client.pre_vote(message)).await?;
+        wire::vote_reply_in(reply).map_err(|e| unreachable(&e.to_string()))
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        vote: Vote,
+        _snapshot: openraft::type_config::alias::SnapshotOf<TypeConfig, ()>,
+        _cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        option: RPCOption,
+    ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
+        let part = v1::SnapshotPart { group: Some(self.group), vote: Some(wire::vote_out(&vote)), data: <_>::default() };
+        let mut client = self.client(Purpose::Bulk)?;
+        let message = self.request(futures::stream::iter([part]));
+        let reply = self.bounded(RPCTypes::InstallSnapshot, &option, client.snapshot(message)).await?;
+        let vote = wire::vote_in(reply.vote).map_err(|e| unreachable(&e.to_string()))?;
+        Ok(SnapshotResponse::new(vote))
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        request: TransferLeaderRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<TransferLeaderResponse<TypeConfig>, RpcError> {
+        let mut client = self.client(Purpose::Control)?;
+        let message = self.request(v1::TransferLeaderRequest {
+            group: Some(self.group),
+            from_leader: Some(wire::vote_out(request.from_leader())),
+            to_replica: *request.to_node_id(),
+            last: request.last_log_id().map(wire::id_out),
+        });
+        let reply = self.bounded(RPCTypes::TransferLeader, &option, client.transfer_leader(message)).await?;
+        if reply.accepted { Ok(Ok(())) } else { Err(unreachable(&reply.reason)) }
+    }
+}
+
+/// The replies of one stream of appends. A stream on which requests are under way and nothing comes back for `idle` is
+/// given up: a connection can swallow a response and stay open.
+struct Replies<'s> {
+    link: &'s Link,
+    replies: tonic::Streaming<v1::AppendReply>,
+    sent: Arc<AtomicU64>,
+    received: u64,
+    idle: Duration,
+}
+
+type Reply = Result<StreamAppendResult<TypeConfig>, RpcError>;
+
+impl<'s> Replies<'s> {
+    async fn next(state: Option<Self>) -> Option<(Reply, Option<Self>)> {
+        let mut state = state?;
+        match state.receive().await? {
+            Ok(result) => {
+                let go_on = result.is_ok();
+                Some((Ok(result), go_on.then_some(state)))
+            }
+            Err(error) => Some((Err(error), None)),
+        }
+    }
+
+    async fn receive(&mut self) -> Option<Reply> {
+        let clock = Arc::clone(&self.link.peers.env.clock);
+        loop {
+            let under_way = self.sent.load(Ordering::Relaxed) > self.received;
+            match deadline(&*clock, clock.now() + self.idle, self.replies.message()).await {
+                Ok(Ok(Some(reply))) => {
+                    self.received += 1;
+                    return Some(wire::appended_in(reply).map_err(|e| unreachable(&e.to_string())));
+                }
+                Ok(Ok(None)) => return None,
+                Ok(Err(status)) => return Some(Err(unreachable(&format!("{}: {status}", self.link.node)))),
+                Err(_) if under_way => return Some(Err(self.link.timeout(RPCTypes::AppendEntries, self.idle))),
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+fn unreachable(why: &str) -> RpcError {
+    RPCError::Unreachable(Unreachable::from_string(why))
+}

@@ -1,0 +1,183 @@
+//! The Peer service: what other nodes' replicas ask of this node's. Checks who asks before anything else.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures::stream::BoxStream;
+use futures::{Stream, StreamExt};
+use meridian_env::Halt;
+use meridian_proto::v1::peer_server::{Peer, PeerServer};
+use meridian_proto::{PROTOCOL_VERSION, status_of, v1};
+use meridian_types::{Code, Failure, GroupId, Incarnation, ReplicaId, limits};
+use openraft::raft::{AppendEntriesRequest, TransferLeaderRequest};
+use parking_lot::RwLock;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::entry::EntryError;
+use crate::machine::NO_SNAPSHOTS;
+use crate::network::Peers;
+use crate::types::{TypeConfig, Vote};
+use crate::wire;
+
+/// What a replica can be asked, whatever its machine.
+pub(crate) trait Replica: Send + Sync {
+    fn id(&self) -> ReplicaId;
+    fn incarnation(&self) -> Incarnation;
+    fn stream_append(
+        &self,
+        requests: BoxStream<'static, AppendEntriesRequest<TypeConfig>>,
+    ) -> BoxStream<'static, Result<v1::AppendReply, Status>>;
+    fn heartbeat(&self, request: v1::AppendRequest) -> futures::future::BoxFuture<'_, Result<v1::AppendReply, Status>>;
+    fn vote(&self, request: v1::VoteRequest, pre: bool) -> futures::future::BoxFuture<'_, Result<v1::VoteReply, Status>>;
+    fn transfer(
+        &self,
+        request: TransferLeaderRequest<TypeConfig>,
+    ) -> futures::future::BoxFuture<'_, Result<v1::TransferLeaderReply, Status>>;
+    fn current_vote(&self) -> futures::future::BoxFuture<'_, Result<Vote, Status>>;
+}
+
+/// This node's replicas by group.
+pub(crate) type Replicas = Arc<RwLock<BTreeMap<GroupId, Arc<dyn Replica>>>>;
+
+/// Serves the node's replicas.
+#[derive(Clone)]
+pub(crate) struct Service {
+    pub(crate) peers: Arc<Peers>,
+    pub(crate) replicas: Replicas,
+}
+
+impl Service {
+    pub(crate) fn server(self) -> PeerServer<Self> {
+        PeerServer::new(self)
+            .max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(limits::MESSAGE_BYTES_MAX)
+    }
+
+    /// Refuses whoever belongs to another cluster, means another node, or speaks another version.
+    fn check<T>(&self, request: &Request<T>) -> Result<(), Status> {
+        let text = |key: &str| request.metadata().get(key).and_then(|v| v.to_str().ok()).unwrap_or("").to_owned();
+        let protocol = text("meridian-protocol");
+        if protocol != PROTOCOL_VERSION.to_string() {
+            let message = format!("peer speaks protocol version {protocol:?}, this node speaks {PROTOCOL_VERSION}");
+            return Err(refuse(Code::WrongVersion, message));
+        }
+        let cluster = text("meridian-cluster");
+        if cluster != self.peers.cluster() {
+            let own = self.peers.cluster();
+            return Err(refuse(Code::WrongCluster, format!("peer belongs to cluster {cluster:?}, this node to {own:?}")));
+        }
+        let (to, own) = (text("meridian-to"), self.peers.node());
+        if to != own.0.to_string() {
+            return Err(refuse(Code::WrongCluster, format!("peer means n{to}, this node is {own}")));
+        }
+        Ok(())
+    }
+
+    fn replica(&self, group: Option<v1::GroupRef>) -> Result<Arc<dyn Replica>, Status> {
+        let group = group.ok_or_else(|| refuse(Code::BadRequest, "the group is missing"))?;
+        let replica = self.replicas.read().get(&GroupId(group.group)).cloned();
+        let wanted = (Incarnation(group.incarnation), ReplicaId(group.to));
+        match replica {
+            Some(replica) if (replica.incarnation(), replica.id()) == wanted => Ok(replica),
+            _ => {
+                let message = format!("{} has no replica {} of {}", self.peers.node(), wanted.1, GroupId(group.group));
+                Err(refuse(Code::NoGroup, message))
+            }
+        }
+    }
+}
+
+fn refuse(code: Code, message: impl Into<String>) -> Status {
+    status_of(&Failure::new(code, message))
+}
+
+pub(crate) fn malformed(error: &EntryError) -> Status {
+    refuse(Code::BadRequest, error.to_string())
+}
+
+pub(crate) fn fatal(error: impl std::fmt::Display) -> Status {
+    refuse(Code::NotReady, Halt::new(error.to_string()).to_string())
+}
+
+/// The requests of one stream until one that is malformed or meant for another replica.
+fn requests(
+    first: v1::AppendRequest,
+    rest: Streaming<v1::AppendRequest>,
+) -> impl Stream<Item = AppendEntriesRequest<TypeConfig>> {
+    let group = first.group;
+    let request = move |request: Result<v1::AppendRequest, Status>| match request {
+        Ok(request) if request.group == group => match wire::append_in(request) {
+            Ok(request) => Some(request),
+            Err(error) => {
+                tracing::error!(%error, "a peer sent a malformed append: its stream ends");
+                None
+            }
+        },
+        _ => None,
+    };
+    let all = futures::stream::iter([Ok(first)]).chain(rest);
+    all.scan((), move |(), next| std::future::ready(request(next)))
+}
+
+#[tonic::async_trait]
+impl Peer for Service {
+    type AppendStream = BoxStream<'static, Result<v1::AppendReply, Status>>;
+
+    async fn append(
+        &self,
+        request: Request<Streaming<v1::AppendRequest>>,
+    ) -> Result<Response<Self::AppendStream>, Status> {
+        self.check(&request)?;
+        let mut stream = request.into_inner();
+        let Some(first) = stream.message().await? else {
+            return Ok(Response::new(futures::stream::empty().boxed()));
+        };
+        let replica = self.replica(first.group)?;
+        Ok(Response::new(replica.stream_append(requests(first, stream).boxed())))
+    }
+
+    async fn heartbeat(&self, request: Request<v1::AppendRequest>) -> Result<Response<v1::AppendReply>, Status> {
+        self.check(&request)?;
+        let request = request.into_inner();
+        let replica = self.replica(request.group)?;
+        Ok(Response::new(replica.heartbeat(request).await?))
+    }
+
+    async fn vote(&self, request: Request<v1::VoteRequest>) -> Result<Response<v1::VoteReply>, Status> {
+        self.check(&request)?;
+        let request = request.into_inner();
+        let replica = self.replica(request.group)?;
+        Ok(Response::new(replica.vote(request, false).await?))
+    }
+
+    async fn pre_vote(&self, request: Request<v1::VoteRequest>) -> Result<Response<v1::VoteReply>, Status> {
+        self.check(&request)?;
+        let request = request.into_inner();
+        let replica = self.replica(request.group)?;
+        Ok(Response::new(replica.vote(request, true).await?))
+    }
+
+    async fn transfer_leader(
+        &self,
+        request: Request<v1::TransferLeaderRequest>,
+    ) -> Result<Response<v1::TransferLeaderReply>, Status> {
+        self.check(&request)?;
+        let request = request.into_inner();
+        let replica = self.replica(request.group)?;
+        let from = wire::vote_in(request.from_leader).map_err(|e| malformed(&e))?;
+        let request = TransferLeaderRequest::new(from, request.to_replica, request.last.map(wire::id_in));
+        Ok(Response::new(replica.transfer(request).await?))
+    }
+
+    async fn snapshot(
+        &self,
+        request: Request<Streaming<v1::SnapshotPart>>,
+    ) -> Result<Response<v1::SnapshotReply>, Status> {
+        self.check(&request)?;
+        let part = request.into_inner().message().await?.unwrap_or_default();
+        let replica = self.replica(part.group)?;
+        let vote = replica.current_vote().await?;
+        tracing::error!(replica = %replica.id(), vote = %vote, "this replica needs a snapshot and stays out: {NO_SNAPSHOTS}");
+        Err(refuse(Code::NotReady, NO_SNAPSHOTS))
+    }
+}

@@ -1,0 +1,127 @@
+//! One group's part of the node's log, as openraft asks for it.
+
+use std::fmt::Debug;
+use std::io;
+use std::ops::{Bound, RangeBounds};
+
+use meridian_types::limits;
+use openraft::OptionalSend;
+use openraft::entry::RaftEntry;
+use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
+
+use crate::entry;
+use crate::log::{GroupLog, LogEntry};
+use crate::types::{Entry, LogId, TypeConfig, Vote};
+
+/// openraft's view of a [`GroupLog`]. Clones share it.
+#[derive(Clone, Debug)]
+pub(crate) struct Storage {
+    log: GroupLog,
+}
+
+impl Storage {
+    pub(crate) fn new(log: GroupLog) -> Self {
+        Self { log }
+    }
+
+    async fn read(&self, from: u64, to: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {
+        let entries = self.log.read(from, to, bytes_max).await.map_err(io::Error::other)?;
+        entries.into_iter().map(|e| entry::decode(&e.head, e.payload).map_err(io::Error::other)).collect()
+    }
+
+    async fn id_at(&self, index: u64) -> io::Result<LogId> {
+        let entries = self.read(index, index + 1, 0).await?;
+        let entry = entries.first().ok_or_else(|| io::Error::other(format!("entry {index} is not in the log")))?;
+        let (leader, index) = entry.log_id_parts();
+        Ok(LogId::new(*leader, index))
+    }
+}
+
+impl RaftLogReader<TypeConfig> for Storage {
+    async fn try_get_log_entries<R>(&mut self, range: R) -> io::Result<Vec<Entry>>
+    where
+        R: RangeBounds<u64> + Clone + Debug + OptionalSend,
+    {
+        let from = match range.start_bound() {
+            Bound::Included(at) => *at,
+            Bound::Excluded(at) => at + 1,
+            Bound::Unbounded => 0,
+        };
+        let to = match range.end_bound() {
+            Bound::Included(at) => at + 1,
+            Bound::Excluded(at) => *at,
+            Bound::Unbounded => u64::MAX,
+        };
+        self.read(from, to, usize::MAX).await
+    }
+
+    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
+        self.read(start, end, limits::APPEND_BYTES_MAX).await
+    }
+
+    async fn read_vote(&mut self) -> io::Result<Option<Vote>> {
+        let vote = self.log.state().vote;
+        vote.map(|bytes| entry::decode_vote(&bytes).map_err(io::Error::other)).transpose()
+    }
+}
+
+impl RaftLogStorage<TypeConfig> for Storage {
+    type LogReader = Self;
+
+    async fn get_log_state(&mut self) -> io::Result<LogState<TypeConfig>> {
+        let state = self.log.state();
+        let purged = state.purged.map(|(_, id)| entry::decode_log_id(&id).map_err(io::Error::other)).transpose()?;
+        let last = match state.last {
+            Some(index) if purged.as_ref().is_none_or(|p| p.index < index) => Some(self.id_at(index).await?),
+            _ => purged,
+        };
+        Ok(LogState { last_purged_log_id: purged, last_log_id: last })
+    }
+
+    async fn get_log_reader(&mut self) -> Self {
+        self.clone()
+    }
+
+    async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
+        self.log.save_vote(entry::encode_vote(vote)).await.map_err(io::Error::other)
+    }
+
+    async fn save_committed(&mut self, committed: Option<LogId>) -> io::Result<()> {
+        if let Some(id) = committed {
+            self.log.save_committed(entry::encode_log_id(&id));
+        }
+        Ok(())
+    }
+
+    async fn read_committed(&mut self) -> io::Result<Option<LogId>> {
+        let committed = self.log.state().committed;
+        committed.map(|id| entry::decode_log_id(&id).map_err(io::Error::other)).transpose()
+    }
+
+    async fn append<I>(&mut self, entries: I, callback: IOFlushed<TypeConfig>) -> io::Result<()>
+    where
+        I: IntoIterator<Item = Entry> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        let entries = entries
+            .into_iter()
+            .map(|entry| {
+                let (head, payload) = entry::encode(&entry);
+                LogEntry { index: entry.log_id_parts().1, head, payload }
+            })
+            .collect();
+        self.log.append(entries, Box::new(move |done| callback.io_completed(done.map_err(io::Error::other))));
+        Ok(())
+    }
+
+    async fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {
+        self.log.truncate_after(last.map(|id| id.index)).await.map_err(io::Error::other)
+    }
+
+    async fn purge(&mut self, upto: LogId) -> io::Result<()> {
+        self.log.purge(upto.index, entry::encode_log_id(&upto)).await.map_err(io::Error::other)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,114 @@
+//! Peers that belong elsewhere, mean someone else or speak another version: refused before anything else, by every call.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use meridian_env::sim::{SimHost, seed_ambient};
+use meridian_env::{ChannelSettings, Rng, channel};
+use meridian_proto::v1::peer_client::PeerClient;
+use meridian_proto::{failure_of, v1};
+use meridian_types::{Code, NodeId};
+use tonic::transport::Channel;
+use tonic::{Request, Status};
+
+use crate::node::{CLUSTER, Node};
+
+/// Cluster, node and version that a peer names.
+type Identity<'a> = [(&'static str, &'a str); 3];
+
+const RIGHT: Identity<'static> =
+    [("meridian-cluster", CLUSTER), ("meridian-to", "1"), ("meridian-protocol", "1")];
+
+fn request<T>(identity: &Identity<'_>, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    for (key, value) in identity {
+        request.metadata_mut().insert(*key, value.parse().expect("ASCII"));
+    }
+    request
+}
+
+/// What each of the service's calls answers, in the order of the service.
+async fn ask(client: &mut PeerClient<Channel>, identity: &Identity<'_>, group: v1::GroupRef) -> Vec<Status> {
+    let group = Some(group);
+    let vote = Some(v1::Vote { term: 1 << 40, replica: 2, committed: false });
+    let append = v1::AppendRequest { group, vote, ..Default::default() };
+    let ballot = v1::VoteRequest { group, vote, ..Default::default() };
+    let part = v1::SnapshotPart { group, vote, ..Default::default() };
+    let transfer = v1::TransferLeaderRequest { group, from_leader: vote, ..Default::default() };
+    let stream = request(identity, futures::stream::iter([append.clone()]));
+    let answers = [
+        client.append(stream).await.map(drop),
+        client.heartbeat(request(identity, append)).await.map(drop),
+        client.vote(request(identity, ballot.clone())).await.map(drop),
+        client.pre_vote(request(identity, ballot)).await.map(drop),
+        client.transfer_leader(request(identity, transfer)).await.map(drop),
+        client.snapshot(request(identity, futures::stream::iter([part]))).await.map(drop),
+    ];
+    answers.into_iter().map(|answer| answer.expect_err("refused")).collect()
+}
+
+async fn check(client: &mut PeerClient<Channel>) {
+    let replica = v1::GroupRef { group: 1, incarnation: 1, from: 12, to: 11 };
+    let [cluster, to, protocol] = RIGHT;
+    let cases = [
+        (
+            [("meridian-cluster", "bad"), to, protocol],
+            Code::WrongCluster,
+            r#"peer belongs to cluster "bad", this node to "c1a5""#,
+        ),
+        ([cluster, ("meridian-to", "2"), protocol], Code::WrongCluster, "peer means n2, this node is n1"),
+        (
+            [cluster, to, ("meridian-protocol", "2")],
+            Code::WrongVersion,
+            r#"peer speaks protocol version "2", this node speaks 1"#,
+        ),
+        (
+            [cluster, to, ("meridian-other", "1")],
+            Code::WrongVersion,
+            r#"peer speaks protocol version "", this node speaks 1"#,
+        ),
+    ];
+    for (identity, code, message) in cases {
+        for status in ask(client, &identity, replica).await {
+            let failure = failure_of(&status, true);
+            assert_eq!((failure.code, &*failure.message), (code, message));
+        }
+    }
+    let absent = [
+        (v1::GroupRef { group: 9, ..replica }, "n1 has no replica r11 of g9"),
+        (v1::GroupRef { to: 12, ..replica }, "n1 has no replica r12 of g1"),
+        (v1::GroupRef { incarnation: 2, ..replica }, "n1 has no replica r11 of g1"),
+    ];
+    for (group, message) in absent {
+        for status in ask(client, &RIGHT, group).await {
+            let failure = failure_of(&status, true);
+            assert_eq!((failure.code, &*failure.message), (Code::NoGroup, message));
+        }
+    }
+}
+
+#[test]
+fn whoever_does_not_belong_here_is_told_so() {
+    seed_ambient(1);
+    let world = Rng::from_seed(1);
+    let mut sim = turmoil::Builder::new().rng_seed(1).simulation_duration(Duration::from_secs(30)).build();
+    let host = SimHost::new("n1", &world);
+    sim.host("n1", move || {
+        let env = host.env();
+        async move {
+            let listener = env.net.listen("0.0.0.0:7000").await?;
+            let (node, server) = Node::start(NodeId(1), env, Path::new("/data"), listener, &BTreeMap::new()).await?;
+            server.await?;
+            drop(node);
+            Ok(())
+        }
+    });
+    let peer = SimHost::new("peer", &world);
+    sim.client("peer", async move {
+        let to = channel(peer.env().net, "n1:7000", ChannelSettings::default());
+        check(&mut PeerClient::new(to)).await;
+        Ok(())
+    });
+    sim.run().expect("the simulation ends well");
+}

@@ -1,0 +1,149 @@
+//! What became of each request that a shard may be asked again: replicated state, changed in `apply` alone. Pure.
+//!
+//! A session's outcomes are kept from the lowest seq that it says is pending. Sessions beyond the limit are evicted, the
+//! longest unused first, and each raises the floor to its birth: an unknown session born at or below the floor may have been
+//! here before and is refused, one born above it is new. Source: Ongaro's dissertation, 6.3, with births for clocks.
+
+use std::collections::BTreeMap;
+
+use meridian_types::{RequestId, SessionId, Stamp, Timestamp, limits};
+
+/// What a request came to, and a check that a repetition is the same request.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Outcome<R> {
+    pub(crate) check: u32,
+    pub(crate) reply: R,
+}
+
+/// What is known of a request before it is applied.
+#[derive(PartialEq, Eq, Debug)]
+pub(crate) enum Known<R> {
+    /// Never seen: apply it.
+    New,
+    /// Applied before: answer the same.
+    Done(R),
+    /// The id was used for another request.
+    Reused,
+    /// Seen or not, nobody knows any more: it is not applied.
+    Expired,
+}
+
+#[derive(Debug)]
+struct Session<R> {
+    pending_from: u64,
+    outcomes: BTreeMap<u64, Outcome<R>>,
+    used: Stamp,
+}
+
+/// The request table of one shard.
+#[derive(Debug)]
+pub(crate) struct Requests<R> {
+    sessions: BTreeMap<SessionId, Session<R>>,
+    by_use: BTreeMap<(Stamp, SessionId), ()>,
+    floor: Option<Timestamp>,
+    sessions_max: usize,
+}
+
+impl<R: Clone> Requests<R> {
+    pub(crate) fn new(sessions_max: usize) -> Self {
+        Self { sessions: BTreeMap::new(), by_use: BTreeMap::new(), floor: None, sessions_max }
+    }
+
+    /// Looks a request up. `check` tells different requests apart that carry one id.
+    pub(crate) fn find(&self, request: RequestId, check: u32) -> Known<R> {
+        let Some(session) = self.sessions.get(&request.session) else {
+            let evicted = self.floor.is_some_and(|floor| request.session.birth <= floor);
+            return if evicted { Known::Expired } else { Known::New };
+        };
+        match session.outcomes.get(&request.seq) {
+            Some(outcome) if outcome.check == check => Known::Done(outcome.reply.clone()),
+            Some(_) => Known::Reused,
+            None if request.seq < session.pending_from => Known::Expired,
+            None => Known::New,
+        }
+    }
+
+    /// Keeps what a new request came to.
+    pub(crate) fn record(&mut self, request: RequestId, pending_from: u64, stamp: Stamp, outcome: Outcome<R>) {
+        let id = request.session;
+        if let Some(session) = self.sessions.get(&id) {
+            self.by_use.remove(&(session.used, id));
+        }
+        let new = || Session { pending_from: 0, outcomes: BTreeMap::new(), used: stamp };
+        let session = self.sessions.entry(id).or_insert_with(new);
+        session.used = stamp;
+        session.outcomes.insert(request.seq, outcome);
+        // A request that arrives says itself that it is pending.
+        session.pending_from = session.pending_from.max(pending_from.min(request.seq));
+        session.outcomes = session.outcomes.split_off(&session.pending_from);
+        while session.outcomes.len() > limits::SESSION_OUTCOMES_MAX {
+            let (seq, _) = session.outcomes.pop_first().expect("it has more than the limit");
+            session.pending_from = seq + 1;
+        }
+        self.by_use.insert((stamp, id), ());
+        while self.sessions.len() > self.sessions_max {
+            let ((_, oldest), ()) = self.by_use.pop_first().expect("each session is listed by its use");
+            self.sessions.remove(&oldest);
+            self.floor = self.floor.max(Some(oldest.birth));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(birth: i64, seq: u64) -> RequestId {
+        RequestId { session: SessionId { birth: Timestamp::new(birth).expect("in range"), nonce: 0 }, seq }
+    }
+
+    fn done(reply: u32) -> Outcome<u32> {
+        Outcome { check: reply, reply }
+    }
+
+    #[test]
+    fn a_repetition_is_answered_and_another_request_refused() {
+        let mut table = Requests::new(10);
+        assert_eq!(table.find(request(1, 5), 7), Known::New);
+        table.record(request(1, 5), 0, Stamp(1), done(7));
+        assert_eq!(table.find(request(1, 5), 7), Known::Done(7));
+        assert_eq!(table.find(request(1, 5), 8), Known::Reused);
+    }
+
+    #[test]
+    fn outcomes_below_the_lowest_pending_are_forgotten_and_never_applied_again() {
+        let mut table = Requests::new(10);
+        for seq in 0..10 {
+            table.record(request(1, seq), seq.saturating_sub(2), Stamp(seq as i64), done(seq as u32));
+        }
+        assert_eq!(table.find(request(1, 3), 3), Known::Expired);
+        assert_eq!(table.find(request(1, 8), 8), Known::Done(8));
+    }
+
+    #[test]
+    fn an_evicted_session_is_not_taken_for_a_new_one() {
+        let mut table = Requests::new(2);
+        for birth in 1..=3 {
+            table.record(request(birth, 0), 0, Stamp(birth), done(0));
+        }
+        assert_eq!(table.find(request(1, 0), 0), Known::Expired);
+        assert_eq!(table.find(request(2, 0), 0), Known::Done(0));
+        assert_eq!(table.find(request(4, 0), 0), Known::New);
+    }
+
+    proptest::proptest! {
+        /// Whatever is asked in whatever order, nothing is applied twice.
+        #[test]
+        fn nothing_is_applied_twice(asked in proptest::collection::vec((1_i64..6, 0_u64..8, 0_u64..8), 0..200)) {
+            let mut table = Requests::new(3);
+            let mut applied = std::collections::BTreeSet::new();
+            for (at, (birth, seq, pending_from)) in asked.into_iter().enumerate() {
+                let id = request(birth, seq);
+                if table.find(id, 0) == Known::New {
+                    proptest::prop_assert!(applied.insert((birth, seq)), "{birth} {seq} twice");
+                    table.record(id, pending_from, Stamp(at as i64), done(0));
+                }
+            }
+        }
+    }
+}

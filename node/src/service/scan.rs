@@ -1,0 +1,60 @@
+//! Linearizable reads of one shard: a read index, a view, and the plan run over it off the async threads.
+
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use meridian_env::Class;
+use meridian_proto::v1;
+use meridian_proto::v1::scan_reply::Part;
+use meridian_query::{Batches, Plan, execute};
+use meridian_raft::ReadError;
+use meridian_types::{Code, DatabaseId, Failure, NodeId, ShardId, Witness};
+use parking_lot::Mutex;
+use std::sync::Arc;
+use tonic::Status;
+
+use super::{Node, deadline_in, moved};
+
+/// Answers a scan: the witness, then batches as the caller takes them, then the end.
+pub(super) async fn serve(
+    node: &Node,
+    request: v1::ScanRequest,
+) -> Result<BoxStream<'static, Result<v1::ScanReply, Status>>, (Failure, Option<NodeId>)> {
+    let plain = |failure: Failure| (failure, None);
+    let group = node.shard(request.shard, request.incarnation).map_err(plain)?;
+    let plan = Plan::decode(&request.plan).map_err(|e| plain(Failure::new(e.code(), e.to_string())))?;
+    let context = node.context(deadline_in(&node.env, request.deadline_ms), &request.traceparent);
+    group.read_index(context.deadline).await.map_err(|error| match error {
+        ReadError::Moved(leader) => moved(&ShardId(request.shard), leader),
+        ReadError::Unconfirmed(why) => {
+            plain(Failure::new(Code::NoLeader, format!("{}: {why}", ShardId(request.shard))).retry_after_ms(100))
+        }
+    })?;
+    node.metrics.scanned();
+    let database = DatabaseId(request.database);
+    let job = move || -> Result<(Witness, Batches), Failure> {
+        let machine = group.machine().read();
+        let (witness, view) = (machine.witness(), machine.engine().view(database, &plan));
+        drop(machine);
+        let batches = execute(&plan, view.series()).map_err(|e| Failure::new(e.code(), e.to_string()))?;
+        Ok((witness, batches))
+    };
+    let (witness, batches) = meridian_env::run(&*node.env.work, Class::Scan, job).await.map_err(plain)?;
+    let start = v1::ScanReply { part: Some(Part::Start(witness.into())) };
+    let rest = futures::stream::unfold(Some(Arc::new(Mutex::new(batches))), {
+        let work = Arc::clone(&node.env.work);
+        move |state| {
+            let work = Arc::clone(&work);
+            async move {
+                let batches = state?;
+                let next = Arc::clone(&batches);
+                let encode = move || next.lock().next().map(|batch| batch.encode());
+                Some(match meridian_env::run(&*work, Class::Scan, encode).await {
+                    Some(batch) => (Part::Batch(batch.into()), Some(batches)),
+                    None => (Part::End(true), None),
+                })
+            }
+        }
+    });
+    let rest = rest.map(|part| Ok(v1::ScanReply { part: Some(part) }));
+    Ok(futures::stream::iter([Ok(start)]).chain(rest).boxed())
+}
