@@ -83,7 +83,8 @@ async fn write(env: &Env, cluster: &Cluster) {
     let request = v1::CreateDatabaseRequest { name: "db".into(), if_absent: true, ..Default::default() };
     let database = cluster.create_database(&context(env), request).await.expect("the database is made");
     let map = cluster.map();
-    let database = map.databases["db"].clone().id.0.eq(&database.id).then(|| map.databases["db"].clone()).expect("known");
+    let database =
+        map.databases["db"].clone().id.0.eq(&database.id).then(|| map.databases["db"].clone()).expect("known");
     let field = ("m".to_owned(), "v".to_owned(), FieldType::I64);
     let conflicts = cluster.register_fields(&context(env), database.id, vec![field]).await.expect("registered");
     assert!(conflicts.is_empty());

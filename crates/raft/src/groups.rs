@@ -132,8 +132,8 @@ impl Groups {
     /// Starts this node's replica of a group. Its machine catches up with the log by itself.
     pub async fn start<M: Machine>(&self, spec: GroupSpec, machine: M) -> Result<Group<M>, Halt> {
         let machine = Arc::new(RwLock::new(machine));
-        let adapter = Adapter::open(Arc::clone(&machine), self.env.clone())?;
         let storage = Storage::new(self.log.group(spec.group, spec.incarnation));
+        let adapter = Adapter::open(Arc::clone(&machine), self.env.clone(), storage.synced())?;
         let network = Network {
             peers: Arc::clone(&self.peers),
             group: spec.group,
@@ -223,7 +223,7 @@ pub enum ReadError {
 pub struct GroupStatus {
     /// Which.
     pub spec: GroupSpec,
-    /// `leader`, `follower`, `candidate`, `learner` or `failed`.
+    /// `leader`, `follower`, `candidate`, `learner`, `stopped` or `failed`.
     pub role: &'static str,
     /// Its term.
     pub term: u64,
@@ -302,10 +302,11 @@ impl<M: Machine> Group<M> {
     /// call, and gives that index: a read of the machine from then on is linearizable.
     pub async fn read_index(&self, at: Instant) -> Result<LogIndex, ReadError> {
         let read = async {
-            let linearizer = self.raft.get_read_linearizer(ReadPolicy::ReadIndex).await.map_err(|error| match error {
-                RaftError::APIError(LinearizableReadError::ForwardToLeader(to)) => ReadError::Moved(node(&to)),
-                other => ReadError::Unconfirmed(other.to_string()),
-            })?;
+            let linearizer =
+                self.raft.get_read_linearizer(ReadPolicy::ReadIndex).await.map_err(|error| match error {
+                    RaftError::APIError(LinearizableReadError::ForwardToLeader(to)) => ReadError::Moved(node(&to)),
+                    other => ReadError::Unconfirmed(other.to_string()),
+                })?;
             let state = linearizer.await_ready(&self.raft).await.map_err(|e| ReadError::Unconfirmed(e.to_string()))?;
             Ok(LogIndex(state.applied().map_or(0, |id| id.index)))
         };
@@ -338,6 +339,7 @@ impl<M: Machine> Group<M> {
         let metrics = metrics.borrow_watched();
         let index = |id: &Option<LogId>| id.as_ref().map(|id| LogIndex(id.index));
         let role = match (&metrics.running_state, metrics.state) {
+            (Err(Fatal::Stopped), _) => "stopped",
             (Err(_), _) => "failed",
             (_, ServerState::Leader) => "leader",
             (_, ServerState::Follower) => "follower",

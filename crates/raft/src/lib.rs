@@ -7,6 +7,8 @@
 //! - **Reads are ReadIndex.** After a restart the machine is behind what was committed: an answer is given only from the
 //!   applied index that a majority has confirmed.
 //! - **No leader restarts as one**: in its old term it could give an index twice, and it has forgotten what was committed.
+//! - **Applied is synced.** It applies what a majority has synced, this replica or not; the adapter waits for our own sync,
+//!   or after a crash a machine's files could be ahead of its log.
 //! - **Outcomes.** A write that "forwards to the leader" was certainly not appended; every other error after it was handed
 //!   over, a discarded entry among them, is *unknown*.
 //! - **Deadlines are ours.** openraft sets none, and a connection may swallow a response and stay open: every call here has

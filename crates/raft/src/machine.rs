@@ -11,8 +11,10 @@ use openraft::OptionalSend;
 use openraft::entry::RaftEntry;
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use parking_lot::RwLock;
+use tokio::sync::watch;
 
 use crate::entry::{self, Header};
+use crate::storage::Synced;
 use crate::types::{LogId, Payload, Reply, StoredMembership, TypeConfig};
 
 /// Entries that one run of apply takes at most, and the bytes after which it takes no more.
@@ -47,22 +49,31 @@ pub trait Machine: Send + Sync + 'static {
     fn apply(&mut self, run: &[Entry], applied: &Applied) -> Result<Vec<Self::Reply>, Halt>;
 }
 
-/// Drives a [`Machine`] for openraft: off the async threads, in runs.
+/// Drives a [`Machine`] for openraft: off the async threads, in runs, and never ahead of this replica's own log.
 pub(crate) struct Adapter<M> {
     machine: Arc<RwLock<M>>,
     env: Env,
+    synced: watch::Receiver<Synced>,
     applied: Option<LogId>,
     membership: StoredMembership,
 }
 
 impl<M: Machine> Adapter<M> {
-    pub(crate) fn open(machine: Arc<RwLock<M>>, env: Env) -> Result<Self, Halt> {
+    pub(crate) fn open(machine: Arc<RwLock<M>>, env: Env, synced: watch::Receiver<Synced>) -> Result<Self, Halt> {
         let applied = machine.read().applied();
         let (applied, membership) = match applied {
             None => (None, StoredMembership::default()),
             Some(mark) => decode_mark(&mark).map_err(|e| Halt::new(format!("the machine's applied mark: {e}")))?,
         };
-        Ok(Self { machine, env, applied, membership })
+        Ok(Self { machine, env, synced, applied, membership })
+    }
+
+    /// Waits until this replica has synced what it is about to apply.
+    async fn wait_synced(&mut self) -> io::Result<()> {
+        let last = self.applied.as_ref().map_or(0, |id| id.index);
+        let is_decided = |synced: &Synced| synced.as_ref().map_or(true, |next| *next > last);
+        let synced = self.synced.wait_for(is_decided).await.map_err(io::Error::other)?;
+        synced.as_ref().map(|_| ()).map_err(|halt| io::Error::other(halt.clone()))
     }
 
     async fn apply_run(&mut self, run: Vec<EntryResponder<TypeConfig>>) -> io::Result<()> {
@@ -83,6 +94,7 @@ impl<M: Machine> Adapter<M> {
             }
         }
         let count = entries.len();
+        self.wait_synced().await?;
         let mark = encode_mark(self.applied.as_ref(), &self.membership);
         let machine = Arc::clone(&self.machine);
         let job = move || machine.write().apply(&entries, &mark);

@@ -267,7 +267,8 @@ impl RaftNetworkV2<TypeConfig> for Link {
         _cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
-        let part = v1::SnapshotPart { group: Some(self.group), vote: Some(wire::vote_out(&vote)), data: <_>::default() };
+        let part =
+            v1::SnapshotPart { group: Some(self.group), vote: Some(wire::vote_out(&vote)), data: <_>::default() };
         let mut client = self.client(Purpose::Bulk)?;
         let message = self.request(futures::stream::iter([part]));
         let reply = self.bounded(RPCTypes::InstallSnapshot, &option, client.snapshot(message)).await?;

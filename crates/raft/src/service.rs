@@ -28,7 +28,11 @@ pub(crate) trait Replica: Send + Sync {
         requests: BoxStream<'static, AppendEntriesRequest<TypeConfig>>,
     ) -> BoxStream<'static, Result<v1::AppendReply, Status>>;
     fn heartbeat(&self, request: v1::AppendRequest) -> futures::future::BoxFuture<'_, Result<v1::AppendReply, Status>>;
-    fn vote(&self, request: v1::VoteRequest, pre: bool) -> futures::future::BoxFuture<'_, Result<v1::VoteReply, Status>>;
+    fn vote(
+        &self,
+        request: v1::VoteRequest,
+        pre: bool,
+    ) -> futures::future::BoxFuture<'_, Result<v1::VoteReply, Status>>;
     fn transfer(
         &self,
         request: TransferLeaderRequest<TypeConfig>,
@@ -64,7 +68,10 @@ impl Service {
         let cluster = text("meridian-cluster");
         if cluster != self.peers.cluster() {
             let own = self.peers.cluster();
-            return Err(refuse(Code::WrongCluster, format!("peer belongs to cluster {cluster:?}, this node to {own:?}")));
+            return Err(refuse(
+                Code::WrongCluster,
+                format!("peer belongs to cluster {cluster:?}, this node to {own:?}"),
+            ));
         }
         let (to, own) = (text("meridian-to"), self.peers.node());
         if to != own.0.to_string() {

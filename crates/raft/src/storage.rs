@@ -4,24 +4,50 @@ use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
 
+use meridian_env::Halt;
 use meridian_types::limits;
 use openraft::OptionalSend;
 use openraft::entry::RaftEntry;
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
+use tokio::sync::watch;
 
 use crate::entry;
 use crate::log::{GroupLog, LogEntry};
 use crate::types::{Entry, LogId, TypeConfig, Vote};
 
+/// The first index that is not known synced, or why nothing will be any more. Truncations lower it, since an index then gets
+/// another entry.
+pub(crate) type Synced = Result<u64, Halt>;
+
 /// openraft's view of a [`GroupLog`]. Clones share it.
 #[derive(Clone, Debug)]
 pub(crate) struct Storage {
     log: GroupLog,
+    synced: watch::Sender<Synced>,
 }
 
 impl Storage {
     pub(crate) fn new(log: GroupLog) -> Self {
-        Self { log }
+        let storage = Self { log, synced: watch::Sender::new(Ok(0)) };
+        // An earlier life of the group in this process may have left something in the queue.
+        let next = storage.log.state().last.map_or(0, |last| last + 1);
+        let done = storage.raise_synced(next);
+        storage.log.append(Vec::new(), Box::new(move |result| done(&result)));
+        storage
+    }
+
+    /// openraft applies what a majority has synced, this replica or not. A machine that keeps its state must wait for this
+    /// replica too: after a crash it would be ahead of its own log.
+    pub(crate) fn synced(&self) -> watch::Receiver<Synced> {
+        self.synced.subscribe()
+    }
+
+    /// What to do when all before `next` is synced, or failed.
+    fn raise_synced(&self, next: u64) -> impl FnOnce(&Result<(), Halt>) + Send + use<> {
+        let synced = self.synced.clone();
+        move |result| {
+            synced.send_modify(|at| *at = result.clone().and(at.clone()).map(|at| at.max(next)));
+        }
     }
 
     async fn read(&self, from: u64, to: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {
@@ -103,23 +129,34 @@ impl RaftLogStorage<TypeConfig> for Storage {
         I: IntoIterator<Item = Entry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
-        let entries = entries
+        let entries: Vec<LogEntry> = entries
             .into_iter()
             .map(|entry| {
                 let (head, payload) = entry::encode(&entry);
                 LogEntry { index: entry.log_id_parts().1, head, payload }
             })
             .collect();
-        self.log.append(entries, Box::new(move |done| callback.io_completed(done.map_err(io::Error::other))));
+        let done = self.raise_synced(entries.last().map_or(0, |entry| entry.index + 1));
+        let done = move |result: Result<(), Halt>| {
+            done(&result);
+            callback.io_completed(result.map_err(io::Error::other));
+        };
+        self.log.append(entries, Box::new(done));
         Ok(())
     }
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {
-        self.log.truncate_after(last.map(|id| id.index)).await.map_err(io::Error::other)
+        let next = last.as_ref().map_or(0, |id| id.index + 1);
+        self.log.truncate_after(last.map(|id| id.index)).await.map_err(io::Error::other)?;
+        // Whatever was queued before has been called back by now, and nothing was queued since.
+        self.synced.send_modify(|at| *at = at.clone().map(|at| at.min(next)));
+        Ok(())
     }
 
     async fn purge(&mut self, upto: LogId) -> io::Result<()> {
-        self.log.purge(upto.index, entry::encode_log_id(&upto)).await.map_err(io::Error::other)
+        let result = self.log.purge(upto.index, entry::encode_log_id(&upto)).await;
+        self.raise_synced(upto.index + 1)(&result);
+        result.map_err(io::Error::other)
     }
 }
 

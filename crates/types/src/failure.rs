@@ -102,6 +102,8 @@ codes! {
     RequestIdReused = 23, Fix, "Give every request a fresh id or Idempotency-Key.";
     /// Nothing is served at this path or by this method.
     NoSuchPath = 24, NotFound, "See the README for the paths that are served.";
+    /// A directory or an address is in use by another process.
+    InUse = 25, Exists, "Stop the process that uses it, or choose another directory or address.";
 }
 
 impl Code {

@@ -73,7 +73,6 @@ impl Ledger {
         self.wrong.lock().extend(result.err());
     }
 
-    pub(crate) fn is_wrong(&self) -> bool { !self.wrong.lock().is_empty() }
     /// Whether no read was wrong so far.
     pub(crate) fn check_reads(&self) {
         let wrong = self.wrong.lock();
@@ -94,7 +93,11 @@ impl Ledger {
         for (value, index) in &there {
             let proposal = proposals.get(value).unwrap_or_else(|| panic!("{group}: nobody proposed {value}"));
             assert_eq!(proposal.group, group, "{value} is another group's");
-            assert_ne!(proposal.outcome, Outcome::Moved, "{group}: {value} was certainly not applied, and is at {index}");
+            assert_ne!(
+                proposal.outcome,
+                Outcome::Moved,
+                "{group}: {value} was certainly not applied, and is at {index}"
+            );
         }
         for (value, proposal) in proposals.iter().filter(|(_, p)| p.group == group) {
             if let Outcome::Acked(index) = proposal.outcome {

@@ -131,8 +131,17 @@ impl Node {
         let Ok(index) = self.read(group).await else { return };
         let list: BTreeSet<_> = self.list(group).into_iter().collect();
         let missed: Vec<_> = acked.iter().filter(|seen| seen.0 > index || !list.contains(seen)).collect();
-        ledger.count_read(self.id, missed.is_empty().then_some(()).ok_or_else(|| {
-            format!("{group}: {}'s read at {index} lacks what was acked before: {missed:?}", self.id)
-        }));
+        ledger.count_read(
+            self.id,
+            missed.is_empty().then_some(()).ok_or_else(|| {
+                format!("{group}: {}'s read at {index} lacks what was acked before: {missed:?}", self.id)
+            }),
+        );
     }
+}
+
+/// Whether all these have the same log of a group and have applied all of it.
+pub(crate) fn are_level(nodes: &[Node], group: GroupId) -> bool {
+    let status: Vec<_> = nodes.iter().map(|node| node.replicas[&group].status()).collect();
+    status.iter().all(|s| s.last.is_some() && s.applied == s.last && s.last == status[0].last)
 }

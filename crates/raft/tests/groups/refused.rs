@@ -17,8 +17,7 @@ use crate::node::{CLUSTER, Node};
 /// Cluster, node and version that a peer names.
 type Identity<'a> = [(&'static str, &'a str); 3];
 
-const RIGHT: Identity<'static> =
-    [("meridian-cluster", CLUSTER), ("meridian-to", "1"), ("meridian-protocol", "1")];
+const RIGHT: Identity<'static> = [("meridian-cluster", CLUSTER), ("meridian-to", "1"), ("meridian-protocol", "1")];
 
 fn request<T>(identity: &Identity<'_>, message: T) -> Request<T> {
     let mut request = Request::new(message);

@@ -1,0 +1,281 @@
+//! A run as frames: one `Data.WriteFrames` stream with a window of frames under way, each under a request id of its own.
+//!
+//! Takes nothing but a reply that stored every point: a refused row or an error ends the run.
+
+use std::collections::BTreeMap;
+
+use futures::StreamExt as _;
+use futures::channel::mpsc;
+use meridian_client::{Pending, Session};
+use meridian_env::{Env, Instant, deadline};
+use meridian_frame::{FrameBuilder, PushError};
+use meridian_proto::v1::data_client::DataClient;
+use meridian_proto::{ConvertError, failure_of, request_id, v1};
+use meridian_types::{Failure, Timestamp, ValueRef};
+use tonic::Streaming;
+use tonic::transport::Channel;
+
+use crate::generate::{Host, MEASUREMENT};
+use crate::pace::{ANSWER_WAIT_MAX, Batch, Pace, Tally};
+
+/// A frame is sent when its next row could take it past this.
+pub(crate) const FRAME_BYTES: usize = 256 << 10;
+
+/// Why a run of frames failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FramesError {
+    /// A failure of the stream or of one frame.
+    #[error("WriteFrames: {}: {}", .0.code, .0.message)]
+    Failed(Failure),
+    /// Rows were refused.
+    #[error("WriteFrames: {total} rows of a frame were refused, the first because {first}")]
+    Rejected {
+        /// How many.
+        total: u64,
+        /// Why the first was.
+        first: String,
+    },
+    /// Acknowledged, but not all of it.
+    #[error("WriteFrames: a frame of {sent} points was acknowledged with {stored} points stored")]
+    Short {
+        /// Points of the frame.
+        sent: u64,
+        /// Points that the reply counts.
+        stored: u64,
+    },
+    /// A reply to nothing that is under way.
+    #[error("WriteFrames: a reply names request {0:?}, which is not under way")]
+    Stray(Option<v1::RequestId>),
+    /// A reply without a request id that can be read.
+    #[error("WriteFrames: {0}")]
+    Malformed(#[from] ConvertError),
+    /// The stream ended.
+    #[error("WriteFrames: the router ended the stream with {0} frames unanswered: their outcome is unknown")]
+    Ended(usize),
+    /// Silence.
+    #[error("WriteFrames: no frame was answered within {} s", ANSWER_WAIT_MAX.as_secs())]
+    Silent,
+}
+
+/// Adds a row to a frame.
+pub(crate) fn encode(
+    frame: &mut FrameBuilder,
+    fields: &[String],
+    host: &Host,
+    time: Timestamp,
+) -> Result<(), PushError> {
+    let values = host.values.iter().map(|value| ValueRef::I64(*value));
+    let row: Vec<_> = fields.iter().map(String::as_str).zip(values).collect();
+    frame.push(MEASUREMENT, &host.key, time, &row)
+}
+
+/// An open stream to one router.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    database: String,
+    window: usize,
+    session: Session,
+    requests: mpsc::UnboundedSender<v1::FrameRequest>,
+    replies: Streaming<v1::FrameReply>,
+}
+
+/// A frame under way.
+#[derive(Debug)]
+struct Flying<'a> {
+    batch: &'a Batch,
+    intended: Instant,
+    pending: Pending,
+}
+
+impl Stream {
+    /// Opens the stream for writes to `database`, with at most `window` frames under way.
+    pub(crate) async fn open(env: &Env, router: Channel, database: &str, window: u32) -> Result<Self, FramesError> {
+        let (requests, receiver) = mpsc::unbounded();
+        let mut client = DataClient::new(router);
+        let opened = deadline(&*env.clock, env.clock.now() + ANSWER_WAIT_MAX, client.write_frames(receiver)).await;
+        let replies =
+            opened.map_err(|_| FramesError::Silent)?.map_err(|s| FramesError::Failed(failure_of(&s, false)))?;
+        let session = Session::begin(env);
+        Ok(Self {
+            database: database.to_owned(),
+            window: window as usize,
+            session,
+            requests,
+            replies: replies.into_inner(),
+        })
+    }
+
+    /// Sends the batches in their order, as far as the window and the pace allow.
+    pub(crate) async fn run(mut self, env: &Env, batches: &[Batch], pace: Pace) -> Result<Tally, FramesError> {
+        let mut tally = Tally::new();
+        let mut flying = BTreeMap::new();
+        let mut waiting = batches.iter().peekable();
+        loop {
+            let now = env.clock.now();
+            let next = waiting.peek().filter(|_| flying.len() < self.window);
+            let due = next.and_then(|batch| pace.intended(batch, now));
+            if let Some(intended) = due.filter(|due| *due <= now)
+                && let Some(batch) = waiting.next()
+            {
+                let (seq, sent) = self.send(batch, intended)?;
+                flying.insert(seq, sent);
+                continue;
+            }
+            if due.is_none() && flying.is_empty() {
+                return Ok(tally);
+            }
+            let silence_ends = now + ANSWER_WAIT_MAX;
+            tokio::select! {
+                biased;
+                reply = deadline(&*env.clock, silence_ends, self.replies.next()), if !flying.is_empty() => {
+                    let reply = reply.map_err(|_| FramesError::Silent)?.ok_or(FramesError::Ended(flying.len()))?;
+                    let reply = reply.map_err(|status| FramesError::Failed(failure_of(&status, true)))?;
+                    let done = answered(&mut flying, reply)?;
+                    tally.acknowledged(done.batch, done.intended, env.clock.now());
+                }
+                () = env.clock.sleep_until(due.unwrap_or(silence_ends)), if due.is_some() => {}
+            }
+        }
+    }
+
+    fn send<'a>(&self, batch: &'a Batch, intended: Instant) -> Result<(u64, Flying<'a>), FramesError> {
+        let pending = self.session.request();
+        let request = v1::FrameRequest {
+            database: self.database.clone(),
+            request: Some(pending.id.into()),
+            pending_from: pending.pending_from(),
+            frame: batch.body.clone(),
+        };
+        self.requests.unbounded_send(request).map_err(|_| FramesError::Ended(1))?;
+        Ok((pending.id.seq, Flying { batch, intended, pending }))
+    }
+}
+
+/// Takes the frame that `reply` acknowledges from those under way.
+fn answered<'a>(flying: &mut BTreeMap<u64, Flying<'a>>, reply: v1::FrameReply) -> Result<Flying<'a>, FramesError> {
+    if let Some(error) = reply.error {
+        return Err(FramesError::Failed(error.into()));
+    }
+    if reply.rejected_total > 0 || !reply.rejected.is_empty() {
+        let first = reply.rejected.into_iter().next().map_or_else(|| "the reply does not say why".into(), |r| r.text);
+        return Err(FramesError::Rejected { total: reply.rejected_total, first });
+    }
+    let id = request_id(reply.request.as_ref())?;
+    let done = flying.remove(&id.seq).filter(|flying| flying.pending.id == id);
+    let done = done.ok_or(FramesError::Stray(reply.request))?;
+    if reply.points != done.batch.points {
+        return Err(FramesError::Short { sent: done.batch.points, stored: reply.points });
+    }
+    Ok(done)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use meridian_types::Code;
+
+    use super::*;
+
+    /// What `change` makes of the reply to the first of two frames of 10 points under way.
+    fn answer(change: impl FnOnce(&mut v1::FrameReply)) -> Result<u64, FramesError> {
+        let env = meridian_env::real::env().expect("threads start");
+        let session = Session::begin(&env);
+        let batch = Batch { body: Bytes::new(), rows: 1, points: 10, points_before: 0 };
+        let sent = |_| Flying { batch: &batch, intended: env.clock.now(), pending: session.request() };
+        let mut flying: BTreeMap<u64, Flying<'_>> = (0..2).map(|seq| (seq, sent(seq))).collect();
+        let mut reply =
+            v1::FrameReply { request: Some(flying[&0].pending.id.into()), points: 10, ..Default::default() };
+        change(&mut reply);
+        let seq = answered(&mut flying, reply)?.pending.id.seq;
+        assert_eq!(flying.len(), 1);
+        Ok(seq)
+    }
+
+    #[test]
+    fn only_a_whole_acknowledgement_counts() {
+        assert!(matches!(answer(|_| {}), Ok(0)));
+        assert!(matches!(answer(|r| r.points = 9), Err(FramesError::Short { sent: 10, stored: 9 })));
+        assert!(matches!(answer(|r| r.rejected_total = 3), Err(FramesError::Rejected { total: 3, .. })));
+        assert!(matches!(answer(|r| r.request = None), Err(FramesError::Malformed(_))));
+        let other = |r: &mut v1::FrameReply| r.request.iter_mut().for_each(|id| id.seq = 7);
+        assert!(matches!(answer(other), Err(FramesError::Stray(_))));
+        let foreign = |r: &mut v1::FrameReply| {
+            r.request.iter_mut().filter_map(|id| id.session.as_mut()).for_each(|session| session.nonce ^= 1);
+        };
+        assert!(matches!(answer(foreign), Err(FramesError::Stray(_))));
+        let failed = answer(|r| r.error = Some(Failure::new(Code::Overloaded, "full").into()));
+        assert_eq!(failed.expect_err("it failed").to_string(), "WriteFrames: E0019: full");
+    }
+
+    /// Acknowledges frames in pairs, the second of a pair first, and ends after `ends_after` frames.
+    #[derive(Debug)]
+    struct Pairs {
+        ends_after: usize,
+    }
+
+    type Replies<T> = futures::stream::BoxStream<'static, Result<T, tonic::Status>>;
+
+    #[tonic::async_trait]
+    impl v1::data_server::Data for Pairs {
+        type WriteFramesStream = Replies<v1::FrameReply>;
+        type QueryStream = Replies<v1::QueryReply>;
+
+        async fn write(
+            &self,
+            _: tonic::Request<v1::WriteRequest>,
+        ) -> Result<tonic::Response<v1::FrameReply>, tonic::Status> {
+            Err(tonic::Status::unimplemented("not here"))
+        }
+
+        async fn query(
+            &self,
+            _: tonic::Request<v1::Select>,
+        ) -> Result<tonic::Response<Self::QueryStream>, tonic::Status> {
+            Err(tonic::Status::unimplemented("not here"))
+        }
+
+        async fn write_frames(
+            &self,
+            request: tonic::Request<Streaming<v1::FrameRequest>>,
+        ) -> Result<tonic::Response<Self::WriteFramesStream>, tonic::Status> {
+            let reply = |frame: Result<v1::FrameRequest, tonic::Status>| {
+                frame.map(|frame| v1::FrameReply { request: frame.request, points: 10, ..Default::default() })
+            };
+            let frames = request.into_inner().take(self.ends_after).chunks(2);
+            let replies = frames.flat_map(move |pair| futures::stream::iter(pair.into_iter().rev().map(reply)));
+            Ok(tonic::Response::new(Box::pin(replies)))
+        }
+    }
+
+    /// Sends `batches` with two frames under way to a router that ends after `ends_after`.
+    fn run(batches: usize, ends_after: usize) -> Result<Tally, FramesError> {
+        let env = meridian_env::real::env().expect("threads start");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let listener = env.net.listen("127.0.0.1:0").await.expect("a free port");
+            let router = meridian_client::connect(&env, &listener.local_addr());
+            let service = v1::data_server::DataServer::new(Pairs { ends_after });
+            let server = tonic::transport::Server::builder().add_service(service);
+            tokio::spawn(server.serve_with_incoming(meridian_env::incoming(listener)));
+            let body = Bytes::from_static(b"a frame");
+            let batches: Vec<_> = (0..batches as u64)
+                .map(|i| Batch { body: body.clone(), rows: 1, points: 10, points_before: 10 * i })
+                .collect();
+            let stream = Stream::open(&env, router, "bench", 2).await?;
+            // A rate that has all but the first frame wait, for a moment.
+            let pace = Pace::new(env.clock.now(), None, Some(10_000));
+            stream.run(&env, &batches, pace).await
+        })
+    }
+
+    #[test]
+    fn the_window_is_kept_full_and_replies_come_in_any_order() {
+        let tally = run(6, 100).expect("all are taken");
+        assert_eq!((tally.requests, tally.points, tally.bytes, tally.latency.len()), (6, 60, 42, 6));
+    }
+
+    #[test]
+    fn a_stream_that_ends_early_ends_the_run() {
+        assert!(matches!(run(6, 4), Err(FramesError::Ended(_))));
+    }
+}

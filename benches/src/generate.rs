@@ -1,0 +1,223 @@
+//! The rows of a run: the shape of TSBS devops "cpu-only", made from a seed.
+//!
+//! Each series is one host with 10 tags; its fields are integers from 0 to 100 that walk at random; a row of every host
+//! every 10 s, all hosts at one time before the next time. Pure: the same shape, seed and start give the same rows in
+//! every process. Knows no encoding.
+
+use meridian_env::Rng;
+use meridian_types::{KeyError, SeriesKey, Timestamp};
+
+/// The one measurement.
+pub(crate) const MEASUREMENT: &str = "cpu";
+/// Time between two rows of a series, in nanoseconds.
+pub(crate) const INTERVAL_NANOS: i64 = 10_000_000_000;
+/// Field values of one run: bounds its span of data time to 159 years.
+const POINTS_MAX: u64 = 500_000_000;
+
+const VALUE_MAX: i64 = 100;
+const FIELDS: [&str; 10] = [
+    "usage_user",
+    "usage_system",
+    "usage_idle",
+    "usage_nice",
+    "usage_iowait",
+    "usage_irq",
+    "usage_softirq",
+    "usage_steal",
+    "usage_guest",
+    "usage_guest_nice",
+];
+const REGIONS: [&str; 9] = [
+    "us-east-1",
+    "us-west-1",
+    "us-west-2",
+    "eu-west-1",
+    "eu-central-1",
+    "ap-southeast-1",
+    "ap-southeast-2",
+    "ap-northeast-1",
+    "sa-east-1",
+];
+const ZONES: [&str; 3] = ["a", "b", "c"];
+const SYSTEMS: [&str; 3] = ["Ubuntu15.10", "Ubuntu16.10", "Ubuntu16.04LTS"];
+const ARCHES: [&str; 2] = ["x64", "x86"];
+const TEAMS: [&str; 4] = ["SF", "NYC", "LON", "CHI"];
+const ENVIRONMENTS: [&str; 3] = ["production", "staging", "test"];
+
+/// How much of what is sent.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct Shape {
+    /// Series (hosts).
+    #[arg(long, default_value_t = 4_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub(crate) series: u32,
+    /// Integer fields of each row.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub(crate) fields: u32,
+    /// Rows of one request at most; a frame ends at 256 KiB at the latest.
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rows_per_batch: u32,
+    /// Points (field values) to send, rounded up to whole rows.
+    #[arg(long, default_value_t = 20_000_000, value_parser = clap::value_parser!(u64).range(1..=POINTS_MAX))]
+    pub(crate) points: u64,
+    /// Names the values; the same seed gives the same.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+}
+
+impl Shape {
+    /// Rows of the whole run.
+    pub(crate) fn rows(&self) -> u64 {
+        self.points.div_ceil(self.fields.into())
+    }
+
+    /// Data time from the first row to behind the last, in nanoseconds.
+    pub(crate) fn span_nanos(&self) -> i64 {
+        let times = self.rows().div_ceil(self.series.into());
+        i64::try_from(times).expect("at most POINTS_MAX") * INTERVAL_NANOS
+    }
+
+    /// The names of the fields, the ten of TSBS first.
+    pub(crate) fn field_names(&self) -> Vec<String> {
+        let name = |i: usize| FIELDS.get(i).map_or_else(|| format!("usage_{i}"), |name| (*name).to_owned());
+        (0..self.fields as usize).map(name).collect()
+    }
+}
+
+/// One series and its newest values.
+#[derive(Debug)]
+pub(crate) struct Host {
+    /// Its tags in the order in which TSBS writes them.
+    pub(crate) tags: [(&'static str, String); 10],
+    /// Its tags as a frame carries them.
+    pub(crate) key: SeriesKey,
+    /// The value of each field.
+    pub(crate) values: Vec<i64>,
+}
+
+impl Host {
+    fn new(number: u32, fields: u32, rng: &Rng) -> Result<Self, KeyError> {
+        let pick = |from: &[&'static str]| from[rng.below(from.len() as u64) as usize];
+        let region = pick(&REGIONS);
+        let tags = [
+            ("hostname", format!("host_{number}")),
+            ("region", region.to_owned()),
+            ("datacenter", format!("{region}{}", pick(&ZONES))),
+            ("rack", rng.below(100).to_string()),
+            ("os", pick(&SYSTEMS).to_owned()),
+            ("arch", pick(&ARCHES).to_owned()),
+            ("team", pick(&TEAMS).to_owned()),
+            ("service", rng.below(20).to_string()),
+            ("service_version", rng.below(2).to_string()),
+            ("service_environment", pick(&ENVIRONMENTS).to_owned()),
+        ];
+        let key = SeriesKey::from_tags(&mut tags.each_ref().map(|(name, value)| (*name, value.as_str())))?;
+        let values = (0..fields).map(|_| rng.below(VALUE_MAX as u64 + 1) as i64).collect();
+        Ok(Self { tags, key, values })
+    }
+
+    /// Moves each value by a step of mean 0 and variance 1: four coins for each, sixteen values from one draw.
+    fn step(&mut self, rng: &Rng) {
+        for values in self.values.chunks_mut(16) {
+            let mut coins = rng.u64();
+            for value in values {
+                *value = (*value + i64::from((coins & 15).count_ones()) - 2).clamp(0, VALUE_MAX);
+                coins >>= 4;
+            }
+        }
+    }
+}
+
+/// The rows of a run, in the order in which they are sent.
+#[derive(Debug)]
+pub(crate) struct Walk {
+    hosts: Vec<Host>,
+    rng: Rng,
+    start: Timestamp,
+    next: u64,
+    rows: u64,
+}
+
+impl Walk {
+    /// The rows of `shape`, the first of each series near `start`.
+    pub(crate) fn new(shape: &Shape, start: Timestamp) -> Result<Self, KeyError> {
+        let root = Rng::from_seed(shape.seed);
+        let tags = root.child("hosts");
+        let hosts = (0..shape.series).map(|number| Host::new(number, shape.fields, &tags)).collect::<Result<_, _>>()?;
+        Ok(Self { hosts, rng: root.child("walk"), start, next: 0, rows: shape.rows() })
+    }
+
+    /// The next row: a host with its values, and the time.
+    pub(crate) fn next_row(&mut self) -> Option<(&Host, Timestamp)> {
+        if self.next == self.rows {
+            return None;
+        }
+        let series = self.hosts.len() as u64;
+        let host = &mut self.hosts[(self.next % series) as usize];
+        host.step(&self.rng);
+        let since = i64::try_from(self.next / series).expect("at most POINTS_MAX") * INTERVAL_NANOS;
+        self.next += 1;
+        Some((host, self.start.saturating_add(since)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn shape(series: u32, fields: u32, points: u64, seed: u64) -> Shape {
+        Shape { series, fields, rows_per_batch: 7, points, seed }
+    }
+
+    fn rows(shape: &Shape) -> Vec<(SeriesKey, i64, Vec<i64>)> {
+        let mut walk = Walk::new(shape, Timestamp::default()).expect("valid tags");
+        let mut rows = Vec::new();
+        while let Some((host, time)) = walk.next_row() {
+            rows.push((host.key.clone(), time.nanos(), host.values.clone()));
+        }
+        rows
+    }
+
+    #[test]
+    fn a_seed_names_the_rows() {
+        let one = rows(&shape(5, 10, 1_000, 1));
+        assert_eq!(one, rows(&shape(5, 10, 1_000, 1)));
+        assert_ne!(one, rows(&shape(5, 10, 1_000, 2)));
+        assert_eq!(one[..50], rows(&shape(5, 10, 500, 1)), "a longer run begins as a shorter one does");
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::test_runner::Config { cases: 32, ..Default::default() })]
+        #[test]
+        fn rows_are_distinct_and_values_stay_within_bounds(
+            series in 1_u32..20, fields in 1_u32..40, points in 1_u64..5_000, seed: u64,
+        ) {
+            let shape = shape(series, fields, points, seed);
+            let rows = rows(&shape);
+            proptest::prop_assert_eq!(rows.len() as u64, points.div_ceil(u64::from(fields)));
+            let distinct: BTreeSet<_> = rows.iter().map(|(key, time, _)| (key, time)).collect();
+            proptest::prop_assert_eq!(distinct.len(), rows.len());
+            proptest::prop_assert!(rows.iter().all(|(_, time, _)| (0..shape.span_nanos()).contains(time)));
+            for (_, _, values) in &rows {
+                proptest::prop_assert_eq!(values.len(), fields as usize);
+                proptest::prop_assert!(values.iter().all(|v| (0..=VALUE_MAX).contains(v)));
+            }
+        }
+    }
+
+    #[test]
+    fn values_walk() {
+        let rows = rows(&shape(1, 1, 10_000, 3));
+        let values: BTreeSet<i64> = rows.iter().map(|(_, _, values)| values[0]).collect();
+        assert!(values.len() > 50, "it gets around: {values:?}");
+        assert!(rows.windows(2).all(|pair| pair[0].2[0].abs_diff(pair[1].2[0]) <= 2), "in small steps");
+    }
+
+    #[test]
+    fn field_names_are_distinct() {
+        let names = shape(1, 40, 1, 1).field_names();
+        assert_eq!(names[0], "usage_user");
+        assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), 40);
+    }
+}

@@ -1,0 +1,53 @@
+//! Benchmarks of Meridian. `load` puts a known load on a running cluster and says what it cost.
+//!
+//! Never reports a figure of a run in which a point was refused or is not there afterwards: such a run ends with exit 1.
+
+mod load; // one run, from the arguments to the report
+
+mod generate; // which rows there are
+
+mod lines; // how they travel as line protocol
+
+mod frames; // how they travel as frames
+
+mod pace; // when they leave, and what became of them
+
+mod check; // whether they are there
+
+mod cpu; // what they cost
+
+mod report; // what is printed
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+#[derive(Parser, Debug)]
+#[command(version, about = "Benchmarks of Meridian")]
+struct Cli {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(clap::Subcommand, Debug)]
+enum What {
+    /// Write to a running cluster as fast as it takes, or at a rate, and report throughput, latency and CPU.
+    Load(load::Args),
+}
+
+fn main() -> ExitCode {
+    let What::Load(args) = Cli::parse().what;
+    let text = match load::start(&args) {
+        Ok(text) => text,
+        Err(error) => {
+            // Nothing is left to tell it to when stderr is closed.
+            let _ = writeln!(std::io::stderr().lock(), "error: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}

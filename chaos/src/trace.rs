@@ -1,0 +1,67 @@
+//! Every event of a run, one line each, with simulated time: the thing that must be equal in two runs of a seed.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::FormatTime;
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
+
+/// Everything of ours, what openraft tells, and what the network carries.
+const FILTER: &str = "info,meridian=trace,turmoil=trace";
+
+struct SimTime;
+
+impl FormatTime for SimTime {
+    fn format_time(&self, writer: &mut Writer<'_>) -> std::fmt::Result {
+        match turmoil::sim_elapsed() {
+            Some(elapsed) => write!(writer, "{:>12.6}", elapsed.as_secs_f64()),
+            None => write!(writer, "{:>12}", "-"),
+        }
+    }
+}
+
+/// Sends every event to `to`, a file or `-`; without it only errors, to standard error.
+pub(crate) fn start(to: Option<&str>) -> io::Result<()> {
+    let (filter, writer) = match to {
+        None => ("error", BoxMakeWriter::new(io::stderr)),
+        Some("-") => (FILTER, BoxMakeWriter::new(shared(io::stdout()))),
+        Some(path) => {
+            #[expect(clippy::disallowed_methods, reason = "the judge writes its own report, outside the world")]
+            let file = std::fs::File::create(path)?;
+            (FILTER, BoxMakeWriter::new(shared(file)))
+        }
+    };
+    tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::new(filter))
+        .with_timer(SimTime)
+        .with_ansi(false)
+        .with_writer(writer)
+        .init();
+    Ok(())
+}
+
+/// What a person should read, on standard error.
+pub(crate) fn tell(text: &str) {
+    drop(writeln!(io::stderr(), "{text}"));
+}
+
+#[derive(Clone)]
+struct Shared(Arc<Mutex<io::BufWriter<Box<dyn Write + Send>>>>);
+
+fn shared(to: impl Write + Send + 'static) -> impl Fn() -> Shared {
+    let shared = Shared(Arc::new(Mutex::new(io::BufWriter::new(Box::new(to)))));
+    move || shared.clone()
+}
+
+impl Write for Shared {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.lock().flush()
+    }
+}

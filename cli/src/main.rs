@@ -1,0 +1,189 @@
+//! The binary `meridian`: reads the command line, builds the real `Env`, and hands both to one module a subcommand.
+//!
+//! Data goes to stdout, talk to stderr, and the exit code tells the kind of a failure. Nothing is decided here that a
+//! library could decide.
+
+mod cluster;
+mod db;
+mod dev;
+mod failure;
+mod input;
+mod node;
+mod output;
+mod query;
+mod router;
+mod serve;
+mod server;
+mod table;
+mod write;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use meridian_env::{Env, real};
+use meridian_types::{Duration, parse_duration};
+use tracing_subscriber::EnvFilter;
+
+use crate::failure::CliError;
+use crate::server::Server;
+
+/// Meridian, a time-series database cluster.
+#[derive(Debug, Parser)]
+#[command(name = "meridian", version, after_help = AFTER_HELP)]
+struct Cli {
+    /// Router to talk to, its gRPC address
+    #[arg(long, global = true, env = "MERIDIAN_SERVER", value_name = "HOST:PORT", default_value = "127.0.0.1:7171")]
+    server: String,
+    /// Longest wait for one answer, retries included
+    #[arg(long, global = true, value_name = "SPAN", default_value = "30s", value_parser = positive_duration)]
+    timeout: Duration,
+    /// What to log to stderr, such as `info` or `meridian_client=debug`
+    #[arg(long, global = true, env = "RUST_LOG", value_name = "FILTER")]
+    log: Option<String>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  meridian db create metrics
+  echo 'cpu,host=a usage=0.5' | meridian write --db metrics
+  meridian query cpu --db metrics --start -1h --every 1m --agg mean --group-by host
+
+Exit codes: 0 done, 1 broken, 2 usage, 3 refused, 4 not found or exists, 5 not allowed, 6 retry,
+7 overloaded, 8 outcome not known, 9 part of the input refused, 130 interrupted.";
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    Dev(dev::Args),
+    Node(node::Args),
+    Router(router::Args),
+    /// Store line protocol from a file or stdin
+    Write(write::Args),
+    /// Ask for raw points or aggregates of one measurement
+    Query(query::Args),
+    /// See nodes, shards and leaders
+    Cluster(cluster::Args),
+    /// Create, list and drop databases
+    Db(db::Args),
+}
+
+impl Command {
+    /// What is logged where neither `--log` nor `RUST_LOG` says.
+    fn log_default(&self) -> &'static str {
+        match self {
+            Self::Node(_) | Self::Router(_) => "info,openraft=warn",
+            // One terminal for a whole cluster: elections are no news.
+            Self::Dev(_) => "warn,openraft=error",
+            Self::Write(_) | Self::Query(_) | Self::Cluster(_) | Self::Db(_) => "warn",
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    match start(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::say(&error.render());
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn start(cli: Cli) -> Result<(), CliError> {
+    start_log(cli.log.as_deref().unwrap_or(cli.command.log_default()))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(CliError::Start)?;
+    let env = real::env().map_err(CliError::Start)?;
+    let outcome = runtime.block_on(run(cli, env));
+    // A thread may still wait for stdin; the end of the process ends it.
+    runtime.shutdown_background();
+    outcome
+}
+
+fn start_log(filter: &str) -> Result<(), CliError> {
+    let filter = EnvFilter::try_new(filter).map_err(|error| {
+        CliError::usage(format!("log filter {filter:?}: {error}"), "use a level, or targets with levels: --log info")
+    })?;
+    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
+    Ok(())
+}
+
+async fn run(cli: Cli, env: Env) -> Result<(), CliError> {
+    let server = Server::new(env.clone(), cli.server, cli.timeout);
+    match cli.command {
+        Command::Dev(args) => dev::run(env, args).await,
+        Command::Node(args) => node::run(env, args).await,
+        Command::Router(args) => router::run(env, args).await,
+        Command::Write(args) => until_interrupt(write::run(args, &server)).await,
+        Command::Query(args) => until_interrupt(query::run(args, &server)).await,
+        Command::Cluster(args) => until_interrupt(cluster::run(args, &server)).await,
+        Command::Db(args) => until_interrupt(db::run(args, &server)).await,
+    }
+}
+
+/// What `command` comes to, or that ctrl-C was pressed first. For commands that have nothing to put in order.
+async fn until_interrupt(command: impl Future<Output = Result<(), CliError>>) -> Result<(), CliError> {
+    tokio::select! {
+        outcome = command => outcome,
+        Ok(()) = tokio::signal::ctrl_c() => Err(CliError::Interrupted),
+    }
+}
+
+/// A span of time of more than nothing, as arguments have it.
+fn positive_duration(text: &str) -> Result<Duration, String> {
+    match parse_duration(text) {
+        Ok(span) if span.nanos() > 0 => Ok(span),
+        Ok(_) => Err("must be above zero".into()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    /// The arguments, each word of `line` one of them, or the first part of clap's refusal.
+    fn parsed(line: &str) -> Result<Cli, String> {
+        let words = std::iter::once("meridian").chain(line.split_whitespace());
+        Cli::try_parse_from(words).map_err(|e| {
+            assert_eq!(e.exit_code(), 2, "a refusal is a usage error: {line}");
+            e.to_string().split("\n\n").next().unwrap_or_default().trim_end().to_owned()
+        })
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn good_lines_are_understood() {
+        for line in [
+            "db create metrics --retention 30d --shard-by host,region --future 1d --if-absent",
+            "db list --json",
+            "db drop metrics --yes",
+            "cluster status --json --server 10.0.0.1:7171",
+            "write --db metrics",
+            "write --db metrics --precision ms -",
+            "write --db metrics points.txt --timeout 5s",
+            "query cpu --db m --fields a,b --where host=a --where region!~eu.* --start -1h --end now --desc --limit 5",
+            "query cpu --db m --every 1m --offset 10s --agg mean,max --group-by host,region --format csv",
+        ] {
+            assert!(parsed(line).is_ok(), "{line}: {:?}", parsed(line));
+        }
+    }
+
+    #[test]
+    fn bad_lines_are_refused_with_a_reason() {
+        let expected = include_str!("../testdata/usage.txt");
+        let lines = expected.lines().filter_map(|line| line.strip_prefix("$ meridian "));
+        let found = lines.map(|line| match parsed(line) {
+            Ok(_) => format!("$ meridian {line}\nis understood\n"),
+            Err(refusal) => format!("$ meridian {line}\n{refusal}\n"),
+        });
+        assert_eq!(found.collect::<String>(), expected);
+    }
+}

@@ -1,0 +1,187 @@
+//! Batches of shards to messages of rows. Reads a shard only when the merge wants its next batch: what the client does not
+//! take stays with the shards, behind HTTP/2's windows.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use meridian_client::ShardScan;
+use meridian_env::{Class, Context, Env, deadline, run};
+use meridian_proto::v1::query_reply::Part;
+use meridian_proto::{status_of, v1};
+use meridian_query::{Aggregate, Batch, Merge, Plan, Row, columns};
+use meridian_types::{Code, Failure, FieldType};
+use prost::Message;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::mpsc::Sender;
+use tonic::Status;
+
+/// Rows of one message, and their bytes; one row always goes.
+const MESSAGE_ROWS_MAX: usize = 1_024;
+const MESSAGE_BYTES_MAX: usize = 1 << 20;
+/// Above this size, a batch is decoded by the threads for that.
+const INLINE_BYTES_MAX: usize = 64 << 10;
+
+type Replies = Sender<Result<v1::QueryReply, Status>>;
+
+/// An answer in the making.
+#[derive(Debug)]
+pub(super) struct Gather {
+    plan: Arc<Plan>,
+    scans: Vec<ShardScan>,
+    merge: Merge,
+    /// Held as long as the query is under way.
+    _permit: OwnedSemaphorePermit,
+}
+
+/// The client has gone away.
+struct Gone;
+
+impl Gather {
+    pub(super) fn new(plan: Plan, scans: Vec<ShardScan>, permit: OwnedSemaphorePermit) -> Self {
+        let merge = Merge::new(plan.clone(), scans.len());
+        Self { plan: Arc::new(plan), scans, merge, _permit: permit }
+    }
+
+    /// Sends the whole answer; how many rows it had, or nothing if the client has gone away. A failure is sent, too.
+    pub(super) async fn send_all(
+        &mut self,
+        env: &Env,
+        context: &Context,
+        replies: &Replies,
+    ) -> Result<Option<u64>, Failure> {
+        let sending = self.send_parts(env, replies);
+        // A client that stops reading would hold the shards' answers for ever.
+        let late =
+            |_| Err(Failure::new(Code::Unreachable, "the query was not answered, or not read, before its deadline"));
+        match deadline(&*env.clock, context.deadline, sending).await.unwrap_or_else(late) {
+            Ok(Ok(rows)) => Ok(Some(rows)),
+            Ok(Err(Gone)) => Ok(None),
+            Err(failure) => {
+                // If the client does not take it in time, the stream ends without its end, which is no answer either.
+                let telling = replies.send(Err(status_of(&failure)));
+                drop(deadline(&*env.clock, context.deadline, telling).await);
+                Err(failure)
+            }
+        }
+    }
+
+    async fn send_parts(&mut self, env: &Env, replies: &Replies) -> Result<Result<u64, Gone>, Failure> {
+        if send(replies, Part::Header(header(&self.plan))).await.is_err() {
+            return Ok(Err(Gone));
+        }
+        let mut count = 0;
+        while !self.merge.done() {
+            if let Some(input) = self.merge.wants() {
+                match self.scans[input].next().await? {
+                    None => self.merge.finish_input(input),
+                    Some(bytes) => self.merge.push(input, self.decode(env, bytes).await?),
+                }
+            }
+            let rows = self.merge.take().map_err(|error| Failure::new(error.code(), error.to_string()))?;
+            count += rows.len() as u64;
+            for message in messages(rows) {
+                if send(replies, Part::Rows(message)).await.is_err() {
+                    return Ok(Err(Gone));
+                }
+            }
+        }
+        let witnesses = self.scans.iter().map(|scan| scan.witness.into()).collect();
+        let sent = send(replies, Part::End(v1::QueryEnd { witnesses, rows: count })).await;
+        Ok(sent.map(|()| count))
+    }
+
+    async fn decode(&self, env: &Env, bytes: Bytes) -> Result<Batch, Failure> {
+        let plan = Arc::clone(&self.plan);
+        let inline = bytes.len() <= INLINE_BYTES_MAX;
+        let job = move || Batch::decode(&plan, &bytes);
+        let batch = if inline { job() } else { run(&*env.work, Class::Scan, job).await };
+        batch.map_err(|error| Failure::new(error.code(), error.to_string()))
+    }
+}
+
+async fn send(replies: &Replies, part: Part) -> Result<(), Gone> {
+    replies.send(Ok(v1::QueryReply { part: Some(part) })).await.map_err(|_| Gone)
+}
+
+fn header(plan: &Plan) -> v1::QueryHeader {
+    let of_field = |(_, field_type): &(String, FieldType)| {
+        let of = |aggregate: &Aggregate| match aggregate {
+            Aggregate::Count => FieldType::U64,
+            Aggregate::Mean => FieldType::F64,
+            _ => *field_type,
+        };
+        if plan.aggregates.is_empty() { vec![*field_type] } else { plan.aggregates.iter().map(of).collect() }
+    };
+    let types = plan.fields.iter().flat_map(of_field);
+    let column = |(name, field_type)| v1::Column { name, r#type: v1::FieldType::from(field_type).into() };
+    v1::QueryHeader { columns: columns(plan).into_iter().zip(types).map(column).collect() }
+}
+
+/// Cuts rows into messages.
+fn messages(rows: Vec<Row>) -> impl Iterator<Item = v1::ResultRows> {
+    let mut rows = rows.into_iter().map(row_out).peekable();
+    std::iter::from_fn(move || {
+        let mut bytes = rows.peek()?.encoded_len();
+        let mut message = Vec::new();
+        while let Some(row) = rows.next() {
+            message.push(row);
+            bytes += rows.peek().map_or(0, Message::encoded_len);
+            if message.len() == MESSAGE_ROWS_MAX || bytes > MESSAGE_BYTES_MAX {
+                break;
+            }
+        }
+        Some(v1::ResultRows { rows: message })
+    })
+}
+
+fn row_out(row: Row) -> v1::ResultRow {
+    v1::ResultRow {
+        time: Some(row.time.nanos()),
+        tags: row.tags.into_iter().map(|(key, value)| v1::Tag { key, value }).collect(),
+        values: row.values.into_iter().map(v1::Cell::from).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use meridian_types::{TimeRange, Timestamp, Value};
+
+    use super::*;
+
+    #[test]
+    fn columns_have_names_and_types() {
+        let fields = [("a".to_owned(), FieldType::I64), ("b".to_owned(), FieldType::F64)];
+        let builder = || Plan::builder("m", TimeRange::ALL).fields(fields.clone());
+        let of = |plan: &Plan| {
+            let columns = header(plan).columns.into_iter();
+            columns.map(|c| format!("{} {:?}", c.name, c.r#type())).collect::<Vec<_>>()
+        };
+        assert_eq!(of(&builder().build().expect("valid")), ["a Integer", "b Float"]);
+        let aggregates = [Aggregate::Count, Aggregate::Mean, Aggregate::Max];
+        assert_eq!(
+            of(&builder().aggregates(aggregates).build().expect("valid")),
+            [
+                "count(a) Unsigned",
+                "mean(a) Float",
+                "max(a) Integer",
+                "count(b) Unsigned",
+                "mean(b) Float",
+                "max(b) Float"
+            ]
+        );
+    }
+
+    #[test]
+    fn messages_are_cut_by_rows_and_by_bytes() {
+        let row = |text: usize| Row {
+            time: Timestamp::default(),
+            tags: Vec::new(),
+            values: vec![Some(Value::Str("x".repeat(text)))],
+        };
+        let sizes = |rows: Vec<Row>| messages(rows).map(|m| m.rows.len()).collect::<Vec<_>>();
+        assert_eq!(sizes(Vec::new()), [0_usize; 0]);
+        assert_eq!(sizes(vec![row(1); 2_500]), [1_024, 1_024, 452]);
+        assert_eq!(sizes(vec![row(400_000); 5]), [2, 2, 1]);
+        assert_eq!(sizes(vec![row(2_000_000), row(1)]), [1, 1], "a row that is larger goes alone");
+    }
+}

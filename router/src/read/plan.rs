@@ -1,0 +1,156 @@
+//! What was asked, checked against the map. Pure.
+
+use meridian_client::{Database, Map};
+use meridian_proto::{ConvertError, v1};
+use meridian_query::{Aggregate, MatchOp, Matcher, Plan, PlanError, Window};
+use meridian_types::{Code, Duration, Failure, FieldType, TimeRange};
+
+use crate::front::clip;
+
+/// Why a query cannot be planned.
+#[derive(Clone, PartialEq, Debug, thiserror::Error)]
+pub(super) enum QueryError {
+    /// No such measurement.
+    #[error("measurement {0:?} does not exist in this database: names are case-sensitive")]
+    NoMeasurement(String),
+    /// No such field.
+    #[error("field {field:?} of measurement {measurement:?} does not exist: names are case-sensitive")]
+    NoField {
+        /// Whose field.
+        measurement: String,
+        /// Which.
+        field: String,
+    },
+    /// A span that counts backwards.
+    #[error("{what} is {nanos} ns: it must not be negative")]
+    Negative {
+        /// `every` or `offset`.
+        what: &'static str,
+        /// How much.
+        nanos: i64,
+    },
+    /// An offset of nothing.
+    #[error("offset moves windows, and there are none: give `every`, too")]
+    OffsetWithoutWindow,
+    /// A message that means nothing.
+    #[error(transparent)]
+    Part(#[from] ConvertError),
+    /// What no plan can be.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+}
+
+impl From<QueryError> for Failure {
+    fn from(error: QueryError) -> Self {
+        let code = match &error {
+            QueryError::NoMeasurement(_) | QueryError::NoField { .. } => Code::NoMeasurement,
+            QueryError::Negative { .. } | QueryError::OffsetWithoutWindow | QueryError::Part(_) => Code::BadQuery,
+            QueryError::Plan(error) => error.code(),
+        };
+        Self::new(code, clip(&error.to_string(), 4_096))
+    }
+}
+
+/// The plan of a query, with the fields' types.
+pub(super) fn plan(select: &v1::Select, map: &Map, database: &Database) -> Result<Plan, QueryError> {
+    let range = select.range.map_or(Ok(TimeRange::ALL), TimeRange::try_from)?;
+    let matchers = select.matchers.iter().map(matcher).collect::<Result<Vec<_>, _>>()?;
+    let aggregates = select.aggregates.iter().map(|number| aggregate(*number)).collect::<Result<Vec<_>, _>>()?;
+    let window = window(select.every, select.offset)?;
+    let plan = Plan::builder(&select.measurement, range)
+        .fields(fields(select, map, database)?)
+        .matchers(matchers)
+        .window(window)
+        .aggregates(aggregates)
+        .group_by(select.group_by.iter().cloned())
+        .descending(select.descending)
+        .limit(select.limit);
+    Ok(plan.build()?)
+}
+
+fn fields(select: &v1::Select, map: &Map, database: &Database) -> Result<Vec<(String, FieldType)>, QueryError> {
+    let measurement = &select.measurement;
+    let known = map.fields(database.id, measurement);
+    let known = known.ok_or_else(|| QueryError::NoMeasurement(measurement.clone()))?;
+    if select.fields.is_empty() {
+        return Ok(known.iter().map(|(name, field_type)| (name.clone(), *field_type)).collect());
+    }
+    let typed = |name: &String| match known.get(name) {
+        Some(field_type) => Ok((name.clone(), *field_type)),
+        None => Err(QueryError::NoField { measurement: measurement.clone(), field: name.clone() }),
+    };
+    select.fields.iter().map(typed).collect()
+}
+
+fn window(every: i64, offset: i64) -> Result<Option<Window>, QueryError> {
+    let span = |what, nanos| Duration::from_nanos(nanos).ok_or(QueryError::Negative { what, nanos });
+    let (every, offset) = (span("every", every)?, span("offset", offset)?);
+    match (every.nanos(), offset.nanos()) {
+        (0, 0) => Ok(None),
+        (0, _) => Err(QueryError::OffsetWithoutWindow),
+        _ => Ok(Some(Window { every, offset })),
+    }
+}
+
+fn matcher(matcher: &v1::Matcher) -> Result<Matcher, QueryError> {
+    let op = match matcher.op() {
+        v1::MatchOp::Unspecified => return Err(ConvertError::Unknown("matcher", matcher.op.into()).into()),
+        v1::MatchOp::Eq => MatchOp::Eq,
+        v1::MatchOp::NotEq => MatchOp::NotEq,
+        v1::MatchOp::Re => MatchOp::Re,
+        v1::MatchOp::NotRe => MatchOp::NotRe,
+    };
+    Ok(Matcher::new(&matcher.tag, op, &matcher.value)?)
+}
+
+/// By its number on the wire: prost's own accessor leaves out what it does not know, and so would answer another question.
+fn aggregate(number: i32) -> Result<Aggregate, QueryError> {
+    let unknown = ConvertError::Unknown("aggregate", number.into());
+    Ok(match v1::Aggregate::try_from(number).unwrap_or_default() {
+        v1::Aggregate::Unspecified => return Err(unknown.into()),
+        v1::Aggregate::Count => Aggregate::Count,
+        v1::Aggregate::Sum => Aggregate::Sum,
+        v1::Aggregate::Min => Aggregate::Min,
+        v1::Aggregate::Max => Aggregate::Max,
+        v1::Aggregate::Mean => Aggregate::Mean,
+        v1::Aggregate::First => Aggregate::First,
+        v1::Aggregate::Last => Aggregate::Last,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use meridian_types::DatabaseId;
+
+    use super::*;
+
+    fn database() -> Database {
+        let span = Duration::default();
+        Database { id: DatabaseId(1), name: "d".into(), shard_by: None, retention: span, future: span }
+    }
+
+    #[test]
+    fn what_does_not_exist_is_named() {
+        let select = v1::Select { measurement: "cpu".into(), ..v1::Select::default() };
+        let failure = Failure::from(plan(&select, &Map::default(), &database()).expect_err("nothing is there"));
+        assert_eq!(failure.code, Code::NoMeasurement);
+        assert_eq!(failure.message, "measurement \"cpu\" does not exist in this database: names are case-sensitive");
+    }
+
+    #[test]
+    fn windows_and_words_are_checked_before_names() {
+        assert_eq!(window(0, 0), Ok(None));
+        assert_eq!(window(0, 5), Err(QueryError::OffsetWithoutWindow));
+        assert_eq!(window(-1, 0), Err(QueryError::Negative { what: "every", nanos: -1 }));
+        assert!(matches!(window(5, 3), Ok(Some(_))));
+        let mut select = v1::Select { measurement: "cpu".into(), aggregates: vec![99], ..v1::Select::default() };
+        let code =
+            |select: &v1::Select| Failure::from(plan(select, &Map::default(), &database()).expect_err("bad")).code;
+        assert_eq!(code(&select), Code::BadQuery);
+        select.aggregates = vec![v1::Aggregate::Mean.into()];
+        select.matchers = vec![v1::Matcher { tag: "a".into(), op: v1::MatchOp::Re.into(), value: "(".into() }];
+        assert_eq!(code(&select), Code::BadQuery);
+        select.matchers[0].op = 0;
+        assert_eq!(code(&select), Code::BadQuery);
+    }
+}

@@ -1,0 +1,77 @@
+//! Whether this router can really write and read now: the meta group and every shard answer a linearizable question.
+//!
+//! Asks at most once at a time and once a second, however often it is asked itself.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::try_join_all;
+use meridian_env::{Context, Instant};
+use meridian_query::{MatchOp, Matcher, Plan};
+use meridian_types::{Code, DatabaseId, Failure, FieldType, ShardId, TimeRange};
+use tokio::sync::Mutex;
+
+use crate::front::Front;
+
+const FRESH: Duration = Duration::from_secs(1);
+const TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The last answer and when it was found.
+#[derive(Default, Debug)]
+pub(crate) struct Ready(Mutex<Option<(Instant, Result<(), Failure>)>>);
+
+impl Front {
+    /// Nothing, or why not.
+    pub(crate) async fn ready(&self) -> Result<(), Failure> {
+        let mut last = self.ready.0.lock().await;
+        if let Some((at, answer)) = &*last
+            && self.env.clock.now() < *at + FRESH
+        {
+            return answer.clone();
+        }
+        let answer = self.ask_all().await;
+        *last = Some((self.env.clock.now(), answer.clone()));
+        answer
+    }
+
+    async fn ask_all(&self) -> Result<(), Failure> {
+        let context = Context::own(self.env.clock.now() + TIMEOUT);
+        let map = self.cluster.refresh(&context).await?;
+        if map.epochs.is_empty() {
+            return Err(Failure::new(Code::NotReady, "the cluster is not formed yet: it has no shards"));
+        }
+        let database = map.databases.values().next().map_or(DatabaseId(0), |database| database.id);
+        let plan = Bytes::from(plan_for_nothing());
+        let shards = map.shards.keys().map(|shard| self.ask(&context, *shard, database, plan.clone()));
+        try_join_all(shards).await.map(drop)
+    }
+
+    async fn ask(&self, context: &Context, shard: ShardId, database: DatabaseId, plan: Bytes) -> Result<(), Failure> {
+        let mut scan = self.cluster.scan(context, shard, database, plan).await?;
+        while scan.next().await?.is_some() {}
+        Ok(())
+    }
+}
+
+/// A plan that no series fulfils: a tag cannot be empty and not empty.
+fn plan_for_nothing() -> Vec<u8> {
+    let matcher = |op| Matcher::new("none", op, "").expect("a plain comparison is valid");
+    let plan = Plan::builder("none", TimeRange::ALL)
+        .fields([("none".to_owned(), FieldType::F64)])
+        .matchers([matcher(MatchOp::Eq), matcher(MatchOp::NotEq)])
+        .limit(Some(0))
+        .build();
+    plan.expect("the plan is fixed and valid").encode()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_question_is_a_plan_that_asks_for_nothing() {
+        let plan = Plan::decode(&plan_for_nothing()).expect("valid");
+        assert_eq!(plan.limit, Some(0));
+        assert!(!plan.matches(&meridian_types::SeriesKey::default()));
+    }
+}

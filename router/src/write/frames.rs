@@ -1,0 +1,110 @@
+//! Frames that clients made: checked whole, split by shard, proposed under the client's request id.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use meridian_client::{Database, Map};
+use meridian_env::{Class, Context, run};
+use meridian_frame::Frame;
+use meridian_proto::{request_id, v1};
+use meridian_types::{Code, Failure, FieldType, ShardId, Timestamp, limits};
+
+use super::prepare::not_one_frame;
+use super::refused::Refused;
+use super::{INLINE_BYTES_MAX, Ids, Stored, latest, no_owner};
+use crate::front::Front;
+
+impl Front {
+    /// Stores a frame as a whole or not at all in each of its shards.
+    pub(crate) async fn write_frame(&self, context: &Context, request: v1::FrameRequest) -> Result<Stored, Failure> {
+        let ids = Ids::Exactly { request: request_id(request.request.as_ref())?, pending_from: request.pending_from };
+        let clock = self.env.clock.wall();
+        self.check_birth(ids, clock)?;
+        let mut held = self.budget.hold();
+        held.grow_to(request.frame.len())?;
+        self.metrics.body_bytes.inc_by(request.frame.len() as u64);
+        let frame = self.heavy(request.frame.len(), move || check(request.frame)).await?;
+        let database = self.database(context, &request.database, self.config.auto_create_databases).await?;
+        check_times(&frame, latest(&database, clock))?;
+        let unseen = unseen(&self.cluster.map(), &database, &frame)?;
+        if !unseen.is_empty() {
+            self.register(context, database.id, unseen).await?;
+        }
+        let (map, id, rows, bytes) = (self.cluster.map(), database.id, frame.rows() as u64, frame.bytes().len());
+        if !self::unseen(&map, &database, &frame)?.is_empty() {
+            let text = format!("a measurement would have over {} fields, the limit", limits::FIELDS_MAX);
+            return Err(Failure::new(Code::OverLimit, text));
+        }
+        let frames = self.heavy(bytes, move || split(&map, &database, &frame)).await?;
+        let (points, witnesses) = self.propose(context, id, frames, ids).await?;
+        self.metrics.points_written.inc_by(points);
+        Ok(Stored { points, witnesses, refused: Refused::default(), rows })
+    }
+
+    /// Runs a job on `bytes` bytes where it does not hold up connections.
+    async fn heavy<T: Send + 'static>(&self, bytes: usize, job: impl FnOnce() -> T + Send + 'static) -> T {
+        if bytes <= INLINE_BYTES_MAX { job() } else { run(&*self.env.work, Class::Scan, job).await }
+    }
+}
+
+fn check(bytes: Bytes) -> Result<Frame, Failure> {
+    Frame::check(bytes).map_err(|error| Failure::new(error.code(), error.to_string()))
+}
+
+fn check_times(frame: &Frame, latest: Timestamp) -> Result<(), Failure> {
+    let last = frame.tables().iter().flat_map(|table| table.times()).max();
+    let Some(time) = last.filter(|time| **time > latest.nanos()) else { return Ok(()) };
+    let text = format!(
+        "the frame has the time {time} ns, after {latest}, the last that the database's `future` setting allows now"
+    );
+    Err(Failure::new(Code::TimeOutOfRange, text))
+}
+
+/// The fields of a frame that the map lacks; refuses the frame if it has one of another type.
+fn unseen(map: &Map, database: &Database, frame: &Frame) -> Result<Vec<(String, String, FieldType)>, Failure> {
+    let mut unseen = Vec::new();
+    for table in frame.tables() {
+        for field in table.fields() {
+            let (measurement, seen) = (table.measurement(), field.field_type());
+            match map.field_type(database.id, measurement, &field.name) {
+                None => unseen.push((measurement.to_owned(), field.name.clone(), seen)),
+                Some(stored) if stored != seen => {
+                    let text = format!(
+                        "field {:?} of measurement {measurement:?} is {stored}, not {seen}: nothing of the frame is stored",
+                        field.name
+                    );
+                    return Err(Failure::new(Code::TypeConflict, text));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+    Ok(unseen)
+}
+
+/// One frame a shard. Runs are split by their series alone, so all times must fall into one epoch.
+fn split(map: &Map, database: &Database, frame: &Frame) -> Result<BTreeMap<ShardId, Vec<Bytes>>, Failure> {
+    let times = || frame.tables().iter().flat_map(|table| table.times().iter().copied());
+    let (first, last) = (times().min().unwrap_or_default(), times().max().unwrap_or_default());
+    let epoch = |nanos| {
+        let time = Timestamp::new(nanos).ok()?;
+        map.epochs.iter().find(|epoch| epoch.range.contains(time))
+    };
+    let (Some(from), Some(to)) = (epoch(first), epoch(last)) else { return Err(no_owner(map)) };
+    if from.id != to.id {
+        let text =
+            format!("the frame reaches over {}, where owners change: send a frame for each side", from.range.end());
+        return Err(Failure::new(Code::BadRequest, text));
+    }
+    let time = Timestamp::new(first).map_err(|error| Failure::new(Code::TimeOutOfRange, error.to_string()))?;
+    // `from` was found at this time, so every series has an owner in it.
+    let owner = |measurement: &str, key: &_| map.shard_of(database, measurement, key, time).unwrap_or_default();
+    let parts = frame.split(limits::PROPOSAL_BYTES_MAX, owner);
+    let mut shards = BTreeMap::new();
+    for (shard, part) in parts.map_err(|error| Failure::new(error.code(), error.to_string()))? {
+        if shards.insert(shard, vec![part]).is_some() {
+            return Err(not_one_frame(shard));
+        }
+    }
+    Ok(shards)
+}

@@ -1,0 +1,97 @@
+//! What a request came to, from what each of its shards said. Pure.
+
+use meridian_types::{Code, Failure, Kind, ShardId, Witness};
+
+/// What one shard said.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct ShardOutcome {
+    pub(super) shard: ShardId,
+    /// Its last acknowledgement.
+    pub(super) witness: Option<Witness>,
+    /// Field values acknowledged.
+    pub(super) points: u64,
+    /// Why the rest is not.
+    pub(super) failure: Option<Failure>,
+}
+
+/// Points and witnesses if everything is stored, else one failure for the whole request.
+///
+/// A request that is stored in part must not carry a kind that says "certainly not applied": if all other shards refused it
+/// for good, the failure says that a part was refused; else it says that the outcome is not known.
+pub(super) fn verdict(outcomes: Vec<ShardOutcome>) -> Result<(u64, Vec<Witness>), Failure> {
+    let stored: Vec<_> = outcomes.iter().filter(|o| o.witness.is_some()).map(|o| o.shard).collect();
+    let failures = outcomes.iter().filter_map(|o| Some((o.shard, o.failure.as_ref()?)));
+    let Some((shard, worst)) = failures.max_by_key(|(_, failure)| badness(failure.kind())) else {
+        let witnesses = outcomes.iter().filter_map(|o| o.witness).collect();
+        return Ok((outcomes.iter().map(|o| o.points).sum(), witnesses));
+    };
+    if stored.is_empty() || matches!(worst.kind(), Kind::Broken | Kind::Unknown) {
+        let message = format!("{shard}: {}", worst.message);
+        return Err(Failure { message, ..worst.clone() });
+    }
+    let all_final = outcomes.iter().filter_map(|o| o.failure.as_ref()).all(|f| f.kind() == Kind::Fix);
+    let code = if all_final { Code::PartlyRefused } else { Code::Unknown };
+    let stored = stored.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let message = format!("stored by {stored}, and not by {shard}: {}: {}", worst.code, worst.message);
+    Err(Failure { code, message, retry_after_ms: worst.retry_after_ms })
+}
+
+/// Which of two kinds tells the caller of a whole request more of what it must reckon with.
+fn badness(kind: Kind) -> u8 {
+    match kind {
+        Kind::Retry => 0,
+        Kind::Overloaded => 1,
+        Kind::Fix | Kind::NotFound | Kind::Exists | Kind::NotAllowed => 2,
+        Kind::Unknown => 3,
+        Kind::Broken => 4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use meridian_types::{Incarnation, LogIndex, Stamp};
+
+    fn done(shard: u32, points: u64) -> ShardOutcome {
+        let shard = ShardId(shard);
+        let witness = Witness { shard, incarnation: Incarnation(1), index: LogIndex(7), stamp: Stamp(9) };
+        ShardOutcome { shard, witness: Some(witness), points, failure: None }
+    }
+
+    fn failed(shard: u32, code: Code) -> ShardOutcome {
+        let failure = Failure::new(code, "why").retry_after_ms(20);
+        ShardOutcome { shard: ShardId(shard), witness: None, points: 0, failure: Some(failure) }
+    }
+
+    fn code(outcomes: Vec<ShardOutcome>) -> Code {
+        verdict(outcomes).expect_err("a failure").code
+    }
+
+    #[test]
+    fn success_is_claimed_only_if_every_shard_stored_its_part() {
+        let (points, witnesses) = verdict(vec![done(1, 3), done(2, 4)]).expect("all stored");
+        assert_eq!((points, witnesses.len()), (7, 2));
+        assert_eq!(verdict(Vec::new()), Ok((0, Vec::new())), "a request without good rows asks no shard");
+    }
+
+    #[test]
+    fn certainly_not_applied_is_said_only_if_nothing_is_stored() {
+        assert_eq!(code(vec![failed(1, Code::NoLeader), failed(2, Code::NoLeader)]), Code::NoLeader);
+        assert_eq!(code(vec![failed(1, Code::NoLeader), failed(2, Code::Overloaded)]), Code::Overloaded);
+        assert_eq!(code(vec![done(1, 3), failed(2, Code::NoLeader)]), Code::Unknown);
+        assert_eq!(code(vec![done(1, 3), failed(2, Code::Overloaded)]), Code::Unknown);
+        assert_eq!(code(vec![failed(1, Code::Unknown), failed(2, Code::NoLeader)]), Code::Unknown);
+        assert_eq!(code(vec![done(1, 3), failed(2, Code::OverLimit)]), Code::PartlyRefused);
+        assert_eq!(code(vec![done(1, 3), failed(2, Code::OverLimit), failed(3, Code::Moved)]), Code::Unknown);
+        assert_eq!(code(vec![done(1, 3), failed(2, Code::Internal), failed(3, Code::Unknown)]), Code::Internal);
+        let part = ShardOutcome { failure: failed(1, Code::Moved).failure, ..done(1, 3) };
+        assert_eq!(code(vec![part]), Code::Unknown, "the first frames of a shard are stored, the next is not");
+    }
+
+    #[test]
+    fn a_failure_in_part_says_where_what_is() {
+        let failure = verdict(vec![done(1, 3), failed(2, Code::NoLeader)]).expect_err("a failure");
+        assert_eq!(failure.message, "stored by s1, and not by s2: E0014: why");
+        assert_eq!(failure.retry_after_ms, Some(20));
+    }
+}
