@@ -86,8 +86,19 @@ async fn write_one(env: &Env, client: &mut DataClient<Channel>, request: &v1::Wr
     told
 }
 
-/// All rows as (time, value), and their count by a query of its own, asked until the cluster answers.
+/// A count by a query of its own, then all rows as (time, value), asked until the cluster answers; again while a write of
+/// unknown outcome comes in between.
 pub(crate) async fn read_all(env: &Env) -> (Vec<(i64, i64)>, u64) {
+    loop {
+        let before = read_once(env).await;
+        let after = read_once(env).await;
+        if before == after {
+            return after;
+        }
+    }
+}
+
+async fn read_once(env: &Env) -> (Vec<(i64, i64)>, u64) {
     let mut client = DataClient::new(connect(env, ROUTER));
     let select = v1::Select { database: DATABASE.into(), measurement: MEASUREMENT.into(), ..Default::default() };
     let count = v1::Select { aggregates: vec![v1::Aggregate::Count.into()], ..select.clone() };

@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use meridian_env::{Class, Env, Lock};
+use meridian_env::{Class, Env, Listener, Lock};
 use meridian_node::{Listen, Member};
 use meridian_types::{Code, Failure, NodeId, limits};
 use serde::{Deserialize, Serialize};
@@ -77,11 +77,16 @@ pub(crate) async fn run(env: Env, args: Args) -> Result<(), CliError> {
         serve::check_free(&env, address).await?;
     }
     let (_lock, mut record) = open(&env, &args).await?;
+    // Held until all are chosen, so that none is chosen twice.
+    let mut held = Vec::new();
     for node in &mut record.nodes {
         for address in [&mut node.data, &mut node.raft, &mut node.http] {
-            *address = free_address(&env, address).await?;
+            let listener = free_address(&env, address).await?;
+            *address = listener.local_addr();
+            held.push(listener);
         }
     }
+    drop(held);
     save(&env, &args.data, &record).await?;
 
     let (stop_nodes, stopped) = watch::channel(false);
@@ -209,13 +214,13 @@ async fn save(env: &Env, dir: &Path, record: &Record) -> Result<(), Failure> {
     written.map_err(|e| Failure::new(Code::Internal, format!("{FILE} cannot be written: {e}")))
 }
 
-/// The address itself if nobody uses it, else the same host with a free port.
-async fn free_address(env: &Env, address: &str) -> Result<String, Failure> {
+/// A listener at the address itself if nobody uses it, else at a free port of this host.
+async fn free_address(env: &Env, address: &str) -> Result<Box<dyn Listener>, Failure> {
     if let Ok(listener) = env.net.listen(address).await {
-        return Ok(listener.local_addr());
+        return Ok(listener);
     }
     let free = env.net.listen("127.0.0.1:0").await;
-    free.map(|l| l.local_addr()).map_err(|e| Failure::new(Code::Internal, format!("no free port on 127.0.0.1: {e}")))
+    free.map_err(|e| Failure::new(Code::Internal, format!("no free port on 127.0.0.1: {e}")))
 }
 
 fn members(record: &Record) -> BTreeMap<NodeId, Member> {
@@ -256,6 +261,8 @@ fn welcome(data: &Path, at: &meridian_router::Started, record: &Record) -> Resul
     let regions: Vec<_> = record.nodes.iter().map(|n| n.region.as_str()).collect();
     let (http, grpc) = (&at.http, &at.grpc);
     let server = if grpc == "127.0.0.1:7171" { String::new() } else { format!(" --server {grpc}") };
+    // What was typed to start this, which is what works in the same place.
+    let meridian = std::env::args().next().unwrap_or_else(|| "meridian".into());
     let text = format!(
         "Meridian {version} takes writes.\n\n\
          http    http://{http}    (InfluxDB line protocol: /api/v2/write, /write; /health, /ready, /metrics)\n\
@@ -264,7 +271,7 @@ fn welcome(data: &Path, at: &meridian_router::Started, record: &Record) -> Resul
          nodes   {nodes} in regions {regions}, {shards} shards, {copies} copies of each, fsync on\n\n\
          Write a point and read it back:\n\n\
          \x20 curl -i 'http://{http}/api/v2/write?bucket=demo' --data-binary 'weather,city=oslo temperature=3.5'\n\
-         \x20 meridian query weather --db demo{server}\n\n\
+         \x20 {meridian} query weather --db demo{server}\n\n\
          Ctrl-C stops it; the data stays.\n",
         version = env!("CARGO_PKG_VERSION"),
         data = data.display(),

@@ -42,7 +42,7 @@ pub(crate) fn check_listen(addresses: &[&str], allowed: bool) -> Result<(), Fail
 
 /// Refuses an address that somebody uses, before anything is started or written.
 pub(crate) async fn check_free(env: &Env, address: &str) -> Result<(), Failure> {
-    let in_use = |error| Failure::new(Code::InUse, format!("cannot listen at {address}: {error}"));
+    let in_use = |error| Failure::new(Code::InUse, format!("{address} cannot be used: {error}"));
     env.net.listen(address).await.map(drop).map_err(in_use)
 }
 

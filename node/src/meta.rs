@@ -2,6 +2,7 @@
 //! far it goes. The registry is never the only copy: one that does not open or does not fit is rebuilt from the log.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use meridian_env::{Catalogue as Store, Env, Halt};
 use meridian_meta::{Catalogue, Command, Reply};
@@ -17,11 +18,12 @@ const PREFIX: &[u8] = b"meta/";
 /// The state of the meta group.
 #[derive(Debug)]
 pub(crate) struct Meta {
-    catalogue: Catalogue,
+    catalogue: Arc<Catalogue>,
     /// `None` once the node stops.
     store: Option<Box<dyn Store>>,
     applied: Option<Applied>,
-    version: watch::Sender<u64>,
+    /// What async code reads: a commit may hold the machine's lock for as long as a disk takes.
+    published: watch::Sender<Arc<Catalogue>>,
 }
 
 impl Meta {
@@ -43,8 +45,9 @@ impl Meta {
                 (env.catalogue.open(&path).map_err(io)?, Catalogue::default(), None)
             }
         };
-        let version = watch::Sender::new(catalogue.version());
-        Ok(Self { catalogue, store: Some(store), applied, version })
+        let catalogue = Arc::new(catalogue);
+        let published = watch::Sender::new(Arc::clone(&catalogue));
+        Ok(Self { catalogue, store: Some(store), applied, published })
     }
 
     /// Lets go of the registry: nothing is applied after this.
@@ -52,13 +55,9 @@ impl Meta {
         self.store = None;
     }
 
-    pub(crate) fn catalogue(&self) -> &Catalogue {
-        &self.catalogue
-    }
-
-    /// Tells of every new version.
-    pub(crate) fn versions(&self) -> watch::Receiver<u64> {
-        self.version.subscribe()
+    /// The catalogue, and news of every new version of it.
+    pub(crate) fn published(&self) -> watch::Receiver<Arc<Catalogue>> {
+        self.published.subscribe()
     }
 }
 
@@ -85,16 +84,22 @@ impl Machine for Meta {
             }
             let command = Command::decode(&entry.payload)
                 .map_err(|error| Halt::new(format!("g0: entry {} cannot be read: {error}", entry.index)))?;
-            replies.push(self.catalogue.apply(&command));
+            replies.push(Arc::make_mut(&mut self.catalogue).apply(&command));
         }
         let prefixed = |(key, value): (Vec<u8>, _)| ([PREFIX, &key].concat(), value);
-        let mut changes: Vec<_> = self.catalogue.take_changes().into_iter().map(prefixed).collect();
+        let mut changes: Vec<_> = Arc::make_mut(&mut self.catalogue).take_changes().into_iter().map(prefixed).collect();
         changes.push((KEY_APPLIED.to_vec(), Some(applied.0.to_vec())));
         let store = self.store.as_ref().ok_or_else(|| Halt::new("the registry is closed: the node stops"))?;
         store.commit(changes).map_err(|error| Halt::io("committing the catalogue", &error))?;
         self.applied = Some(applied.clone());
-        let version = self.catalogue.version();
-        self.version.send_if_modified(|known| std::mem::replace(known, version) != version);
+        let now = &self.catalogue;
+        self.published.send_if_modified(|known| {
+            let changed = known.version() != now.version();
+            if changed {
+                *known = Arc::clone(now);
+            }
+            changed
+        });
         Ok(replies)
     }
 }

@@ -23,7 +23,7 @@ const STEP_MAX: Duration = Duration::from_secs(5);
 
 /// Runs passes for as long as the node lives; returns only to halt it.
 pub(crate) async fn run(node: Node, groups: Groups, config: Config, cluster: Cluster) -> Halt {
-    let mut versions = node.meta.machine().read().versions();
+    let mut versions = node.catalogues();
     let mut passes = Passes { node, groups, config, cluster };
     loop {
         if let Err(halt) = passes.pass().await {
@@ -54,9 +54,8 @@ impl Passes {
     /// As leader of the catalogue: the formation, and addresses that have changed since.
     async fn form(&self) {
         let specs: Vec<NodeSpec> = self.config.members.iter().map(spec).collect();
+        let catalogue = self.node.catalogue();
         let commands = {
-            let machine = self.node.meta.machine().read();
-            let catalogue = machine.catalogue();
             match catalogue.cluster() {
                 None => vec![Command::Form {
                     cluster: ClusterId(self.config.cluster),
@@ -84,10 +83,10 @@ impl Passes {
     /// Starts this node's replicas of shards that are not running. The preferred one forms its group.
     async fn start_replicas(&self) -> Result<(), Halt> {
         let missing: Vec<meridian_meta::Shard> = {
-            let machine = self.node.meta.machine().read();
+            let catalogue = self.node.catalogue();
             let running = self.node.shards.read();
             let here = |shard: &&meridian_meta::Shard| shard.replicas.iter().any(|r| r.node == self.node.id);
-            let shards = machine.catalogue().shards().values();
+            let shards = catalogue.shards().values();
             shards.filter(here).filter(|shard| !running.contains_key(&shard.id)).cloned().collect()
         };
         for shard in missing {
@@ -113,8 +112,8 @@ impl Passes {
     /// As leader of shards: drops that they have not applied yet.
     async fn drop_databases(&self) {
         let pending: Vec<(DatabaseId, ShardId)> = {
-            let machine = self.node.meta.machine().read();
-            let dropped = machine.catalogue().dropped().values();
+            let catalogue = self.node.catalogue();
+            let dropped = catalogue.dropped().values();
             dropped.flat_map(|d| d.waiting.iter().map(|shard| (d.id, *shard))).collect()
         };
         for (database, shard) in pending {
@@ -130,7 +129,7 @@ impl Passes {
         let session = SessionId { birth: now, nonce: self.node.env.rng.u64() };
         let header = Header {
             kind: KIND_DROP,
-            map_version: self.node.meta.machine().read().catalogue().version(),
+            map_version: self.node.catalogue().version(),
             stamp: Stamp(now.nanos()),
             request: RequestId { session, seq: 0 },
             pending_from: 0,

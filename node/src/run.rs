@@ -1,22 +1,18 @@
 //! The node's life: its directory, its log, the catalogue's group, its services, and its end.
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::Path;
-use std::sync::Arc;
 
 use futures::FutureExt;
 use meridian_client::Cluster;
 use meridian_env::{Class, Env, Halt, Listener, Lock, incoming};
 use meridian_proto::DESCRIPTORS;
 use meridian_raft::{Group, GroupSpec, Groups, GroupsConfig};
-use meridian_types::{GroupId, Incarnation, NodeId, ReplicaId, limits};
-use parking_lot::RwLock;
-use tokio::sync::Semaphore;
+use meridian_types::{GroupId, Incarnation, NodeId, ReplicaId};
+use tokio::task::JoinSet;
 use tonic::transport::Server;
 
 use crate::meta::Meta;
-use crate::metrics::Metrics;
 use crate::service::Node;
 use crate::{Config, http, identity, reconcile};
 
@@ -68,33 +64,26 @@ pub async fn run(
     // Boxed, because the compiler cannot prove Send for nested borrows that are held across awaits (rust-lang/rust#102211).
     let groups = open_groups(&env, &config, &cluster).boxed().await?;
     let meta = start_meta(&env, &config, &groups).boxed().await?;
-    let node = Node {
-        env: env.clone(),
-        id: config.node,
-        cluster: cluster.into(),
-        meta,
-        shards: Arc::new(RwLock::new(BTreeMap::new())),
-        budget: Arc::new(Semaphore::new(limits::NODE_PROPOSAL_BYTES_MAX)),
-        metrics: Arc::new(Metrics::new()),
-    };
+    let node = Node::new(env.clone(), config.node, cluster.into(), meta);
     let seeds = config.members.values().map(|m| m.data.clone()).collect();
-    let tasks = [
-        tokio::spawn(serve_peers(raft, groups.clone())),
-        tokio::spawn(serve_data(data, node.clone())),
-        tokio::spawn(http::serve(web, node.clone())),
-    ];
+    let mut services = JoinSet::new();
+    services.spawn(serve_peers(raft, groups.clone()));
+    services.spawn(serve_data(data, node.clone()));
+    services.spawn(http::serve(web, node.clone()));
     let passes = reconcile::run(node.clone(), groups.clone(), config, Cluster::connect(&env, seeds)).boxed();
     started(addresses);
     let end = tokio::select! {
         biased;
         halt = groups.halted() => Err(halt.into()),
         halt = passes => Err(halt.into()),
+        // A node that nobody can reach helps nobody: it ends, and says so.
+        Some(_) = services.join_next() => Err(Halt::new("a service ended: see the log").into()),
         () = stop => Ok(()),
     };
     if end.is_ok() {
         shut_down(&node, groups).boxed().await;
     }
-    tasks.iter().for_each(tokio::task::JoinHandle::abort);
+    services.abort_all();
     end
 }
 

@@ -59,8 +59,12 @@ impl Shard {
     }
 
     fn write(&mut self, header: &Header, payload: &Bytes) -> Reply {
-        // Equal ids with unequal bytes are two requests: the second must not be told the outcome of the first.
-        let check = crc32c::crc32c(payload);
+        // Equal ids with unequal bytes or databases are two requests: the second must not be told the outcome of the first.
+        let check = crc32c::crc32c_append(crc32c::crc32c(&header.database.0.to_le_bytes()), payload);
+        if header.request.session.birth.nanos() > self.stamp.0.saturating_add(limits::SESSION_AHEAD_NANOS_MAX) {
+            // Its eviction would raise the floor into the future and lock out every session until then.
+            return refused(Code::TimeOutOfRange, id_text(header.request, "has a session from the future"));
+        }
         match self.requests.find(header.request, check) {
             Known::Done(reply) => return reply,
             Known::Reused => return refused(Code::RequestIdReused, id_text(header.request, "names another request")),
@@ -123,5 +127,88 @@ impl Machine for Shard {
             }
         };
         run.iter().map(apply).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use meridian_frame::FrameBuilder;
+    use meridian_types::{SeriesKey, SessionId, Timestamp, ValueRef};
+
+    use super::*;
+
+    fn shard() -> Shard {
+        Shard::new(ShardId(1), Incarnation(1), 0)
+    }
+
+    fn frame(value: i64) -> Bytes {
+        let mut frame = FrameBuilder::new();
+        let key = SeriesKey::from_tags(&mut [("host", "a")]).expect("a key");
+        let time = Timestamp::new(0).expect("in range");
+        frame.push("m", &key, time, &[("v", ValueRef::I64(value))]).expect("a row");
+        frame.finish()
+    }
+
+    fn entry(index: u64, seq: u64, database: u32, payload: Bytes) -> Entry {
+        let session = SessionId { birth: Timestamp::new(5).expect("in range"), nonce: 1 };
+        let header = Header {
+            kind: KIND_WRITE,
+            map_version: 0,
+            stamp: Stamp(10),
+            request: RequestId { session, seq },
+            pending_from: 0,
+            database: DatabaseId(database),
+        };
+        Entry { index: LogIndex(index), header, payload }
+    }
+
+    fn apply(shard: &mut Shard, entry: Entry) -> Reply {
+        let mut replies = shard.apply(&[entry], &Applied(Bytes::new())).expect("no halt");
+        replies.pop().expect("one reply an entry")
+    }
+
+    fn code(reply: &Reply) -> Option<Code> {
+        match reply {
+            Reply::Refused(failure) => Some(failure.code),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn a_repeated_request_is_answered_alike_and_applied_once() {
+        let mut shard = shard();
+        let first = apply(&mut shard, entry(1, 7, 1, frame(1)));
+        assert!(matches!(first, Reply::Written { points: 1, .. }));
+        assert!(matches!(apply(&mut shard, entry(2, 8, 1, frame(2))), Reply::Written { .. }));
+        let hash = shard.engine().content_hash();
+        assert_eq!(apply(&mut shard, entry(3, 7, 1, frame(1))), first, "the outcome of the first, at its index");
+        assert_eq!(shard.engine().content_hash(), hash, "a late repetition overwrites nothing");
+    }
+
+    /// The same id and bytes for another database are another request: telling it the first one's outcome would acknowledge
+    /// what is not stored.
+    #[test]
+    fn an_id_names_one_request_to_one_database() {
+        let mut shard = shard();
+        apply(&mut shard, entry(1, 7, 1, frame(1)));
+        assert_eq!(code(&apply(&mut shard, entry(2, 7, 2, frame(1)))), Some(Code::RequestIdReused));
+        assert_eq!(code(&apply(&mut shard, entry(3, 7, 1, frame(9)))), Some(Code::RequestIdReused));
+    }
+
+    #[test]
+    fn a_session_from_the_future_is_refused() {
+        let mut shard = shard();
+        let mut early = entry(1, 7, 1, frame(1));
+        early.header.request.session.birth = Timestamp::new(limits::SESSION_AHEAD_NANOS_MAX + 100).expect("in range");
+        assert_eq!(code(&apply(&mut shard, early)), Some(Code::TimeOutOfRange));
+    }
+
+    #[test]
+    fn what_is_no_frame_is_refused_and_an_unknown_kind_halts() {
+        let mut shard = shard();
+        assert!(code(&apply(&mut shard, entry(1, 1, 1, Bytes::from_static(b"poison")))).is_some());
+        let mut unknown = entry(2, 2, 1, Bytes::new());
+        unknown.header.kind = 200;
+        assert!(shard.apply(&[unknown], &Applied(Bytes::new())).is_err(), "a newer version's entry is never guessed");
     }
 }

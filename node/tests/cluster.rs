@@ -11,7 +11,7 @@ use meridian_frame::FrameBuilder;
 use meridian_node::{Config, Listen, LogSettings, Member, RunError, Timing};
 use meridian_proto::v1;
 use meridian_query::Plan;
-use meridian_types::{FieldType, NodeId, SeriesKey, TimeRange, Timestamp, ValueRef};
+use meridian_types::{Code, FieldType, NodeId, SeriesKey, TimeRange, Timestamp, ValueRef};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -82,9 +82,9 @@ fn context(env: &Env) -> Context {
 async fn write(env: &Env, cluster: &Cluster) {
     let request = v1::CreateDatabaseRequest { name: "db".into(), if_absent: true, ..Default::default() };
     let database = cluster.create_database(&context(env), request).await.expect("the database is made");
-    let map = cluster.map();
-    let database =
-        map.databases["db"].clone().id.0.eq(&database.id).then(|| map.databases["db"].clone()).expect("known");
+    let known = cluster.map();
+    assert_eq!(known.databases["db"].id.0, database.id, "it is known once it is made");
+    let database = &known.databases["db"];
     let field = ("m".to_owned(), "v".to_owned(), FieldType::I64);
     let conflicts = cluster.register_fields(&context(env), database.id, vec![field]).await.expect("registered");
     assert!(conflicts.is_empty());
@@ -96,7 +96,7 @@ async fn write(env: &Env, cluster: &Cluster) {
         frame.push("m", &key, time, &[("v", ValueRef::I64(i))]).expect("a row");
         let pending = session.request();
         let proposal = Proposal {
-            shard: cluster.map().shard_of(&database, "m", &key, time).expect("an owner"),
+            shard: cluster.map().shard_of(database, "m", &key, time).expect("an owner"),
             database: database.id,
             request: pending.id,
             pending_from: pending.pending_from(),
@@ -139,7 +139,22 @@ async fn what_is_acknowledged_is_there_after_a_restart() {
     let nodes = start(&env, dir.path(), false).await;
     let cluster = Cluster::connect(&env, nodes.seeds.clone());
     assert_eq!(count(&env, &cluster).await, 20);
+    drop_and_make_again(&env, &cluster).await;
     nodes.stop().await;
+}
+
+/// A dropped database answers nothing by its old id, not even emptily, and its name is free for a new one.
+async fn drop_and_make_again(env: &Env, cluster: &Cluster) {
+    let map = cluster.map();
+    let (old, shard) = (map.databases["db"].id, map.shards_in(TimeRange::ALL)[0]);
+    cluster.drop_database(&context(env), "db").await.expect("dropped on every shard");
+    let fields = [("v".to_owned(), FieldType::I64)];
+    let plan = Plan::builder("m", TimeRange::ALL).fields(fields).build().expect("a plan");
+    let answer = cluster.scan(&context(env), shard, old, plan.encode().into()).await;
+    assert_eq!(answer.expect_err("the shard has forgotten it").code, Code::NoDatabase);
+    let request = v1::CreateDatabaseRequest { name: "db".into(), ..Default::default() };
+    let new = cluster.create_database(&context(env), request).await.expect("the name is free");
+    assert_ne!(new.id, old.0, "ids are never reused");
 }
 
 #[tokio::test]

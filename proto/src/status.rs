@@ -10,6 +10,9 @@ use crate::v1;
 /// Metadata key under which a status carries the whole failure.
 const FAILURE_KEY: &str = "meridian-error-bin";
 
+/// Bytes of a failure's text that a status carries.
+const TEXT_BYTES_MAX: usize = 1_024;
+
 /// The gRPC status of a failure; it carries the failure itself, and the retry hint as `retry-after-ms`.
 pub fn status_of(failure: &Failure) -> tonic::Status {
     status_naming_leader(failure, None)
@@ -17,8 +20,10 @@ pub fn status_of(failure: &Failure) -> tonic::Status {
 
 /// The same, naming the node that leads for a caller that should ask there.
 pub fn status_naming_leader(failure: &Failure, leader: Option<NodeId>) -> tonic::Status {
-    let mut status = tonic::Status::new(grpc_code(failure.kind()), format!("{}: {}", failure.code, failure.message));
-    let mut error = v1::Error::from(failure.clone());
+    // A status travels in headers, whose size is limited: a longer text would break the stream instead of ending it.
+    let text = &failure.message[..failure.message.floor_char_boundary(TEXT_BYTES_MAX)];
+    let mut status = tonic::Status::new(grpc_code(failure.kind()), format!("{}: {text}", failure.code));
+    let mut error = v1::Error::from(Failure { message: text.to_owned(), ..failure.clone() });
     error.leader = leader.map(|node| node.0);
     let bytes = error.encode_to_vec();
     status.metadata_mut().insert_bin(FAILURE_KEY, MetadataValue::from_bytes(&bytes));

@@ -46,7 +46,7 @@ impl Cluster {
             async move { client.create_database(request).await }.boxed()
         };
         let reply = self.meta(context, repeatable, call).await?;
-        self.map_at(context, reply.version).await?;
+        self.map_at(context, reply.version).await.map_err(done_but_not_seen)?;
         reply.database.ok_or_else(|| Failure::new(Code::Internal, "the reply has no database"))
     }
 
@@ -58,7 +58,7 @@ impl Cluster {
             async move { client.drop_database(request).await }.boxed()
         };
         let reply = self.meta(context, false, call).await?;
-        self.map_at(context, reply.version).await.map(drop)
+        self.map_at(context, reply.version).await.map(drop).map_err(done_but_not_seen)
     }
 
     /// Gives fields their types; fields that have another already come back. This process knows the rest afterwards.
@@ -107,4 +107,9 @@ impl Cluster {
         let reply = deadline(&*self.inner.env.clock, context.deadline, call).await.map_err(late)?;
         reply.map(Response::into_inner).map_err(|status| Tried::status(&status, false).failure)
     }
+}
+
+/// The command was applied, only the news of it is late: asking again is not "certainly not applied".
+fn done_but_not_seen(late: Failure) -> Failure {
+    Failure::new(Code::Unknown, format!("it was done, but {}", late.message))
 }

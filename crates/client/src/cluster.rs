@@ -10,7 +10,7 @@ use meridian_env::{Clock, Context, Env, deadline};
 use meridian_proto::{failure_of, leader_of, v1};
 use meridian_types::{Code, Failure, GroupId, Kind, NodeId};
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tonic::Status;
 
 use crate::map::Map;
@@ -20,6 +20,11 @@ use crate::propose::Pipes;
 /// Pauses between tries: doubled from the first to the last, and shortened at random so that callers spread.
 const PAUSE_MIN: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_millis(200);
+/// How long somebody waits for a version before another node is watched.
+const WATCH_LAG_MAX: Duration = Duration::from_millis(700);
+/// How long one try of what may be repeated waits: longer than a slow disk, shorter than a caller's patience with a node
+/// that is cut off and does not know it.
+const TRY_MAX: Duration = Duration::from_secs(3);
 /// Silence after which a watch is asked of another node: nodes repeat the version at least once a second.
 const WATCH_SILENCE_MAX: Duration = Duration::from_secs(3);
 
@@ -35,6 +40,8 @@ pub(crate) struct Inner {
     pub(crate) channels: Channels,
     pub(crate) pipes: Pipes,
     map: watch::Sender<Arc<Map>>,
+    /// Somebody waits for a version that the watched node has not told of.
+    behind: Notify,
     leaders: Mutex<BTreeMap<GroupId, NodeId>>,
 }
 
@@ -46,8 +53,15 @@ pub(crate) struct Tried {
 }
 
 impl Tried {
+    /// What a status came to; with `sent`, the request may have arrived, unless no connection was made.
     pub(crate) fn status(status: &Status, sent: bool) -> Self {
-        Self { failure: failure_of(status, sent), leader: leader_of(status) }
+        let mut cause = std::error::Error::source(status);
+        let mut connected = true;
+        while let Some(error) = cause {
+            connected &= !error.is::<tonic::ConnectError>();
+            cause = error.source();
+        }
+        Self { failure: failure_of(status, sent && connected), leader: leader_of(status) }
     }
 }
 
@@ -60,6 +74,7 @@ impl Cluster {
             channels: Channels::new(env.clone()),
             pipes: Pipes::default(),
             map: watch::Sender::new(Arc::default()),
+            behind: Notify::new(),
             leaders: Mutex::default(),
         };
         let cluster = Self { inner: Arc::new(inner) };
@@ -74,12 +89,17 @@ impl Cluster {
 
     /// The map once it has at least `version`.
     pub async fn map_at(&self, context: &Context, version: u64) -> Result<Arc<Map>, Failure> {
+        let clock = &*self.inner.env.clock;
         let mut updates = self.inner.map.subscribe();
-        let known = updates.wait_for(|map| map.version >= version);
-        match deadline(&*self.inner.env.clock, context.deadline, known).await {
-            Ok(Ok(map)) => Ok(Arc::clone(&map)),
-            _ => Err(Failure::new(Code::NotReady, "the catalogue has not reached this process in time")),
+        while clock.now() < context.deadline {
+            let end = context.deadline.min(clock.now() + WATCH_LAG_MAX);
+            if let Ok(Ok(map)) = deadline(clock, end, updates.wait_for(|map| map.version >= version)).await {
+                return Ok(Arc::clone(&map));
+            }
+            // The node that is watched may be cut off from the others: another one is.
+            self.inner.behind.notify_one();
         }
+        Err(Failure::new(Code::NotReady, "the catalogue has not reached this process in time"))
     }
 
     /// The map with all that was acknowledged anywhere before this call.
@@ -102,22 +122,28 @@ impl Cluster {
         let mut last = Failure::new(Code::NoLeader, format!("{group} has no leader that could be reached in time"));
         for attempt in 0_u32.. {
             if let Some((node, address)) = self.target(group, attempt) {
-                let tried = match deadline(clock, context.deadline, call(node, address)).await {
+                let end = if repeatable { context.deadline.min(clock.now() + TRY_MAX) } else { context.deadline };
+                let tried = match deadline(clock, end, call(node, address)).await {
                     Ok(Ok(value)) => {
                         self.inner.leaders.lock().insert(group, node);
                         return Ok(value);
                     }
                     Ok(Err(tried)) => tried,
                     Err(_) => {
-                        let text = format!("{group} did not answer before the deadline");
-                        maybe_applied.get_or_insert_with(|| Failure::new(Code::Unknown, text));
-                        break;
+                        let failure = Failure::new(Code::Unknown, format!("{group} did not answer in time on {node}"));
+                        Tried { failure, leader: None }
                     }
                 };
                 self.note_leader(group, node, tried.leader);
                 match tried.failure.kind() {
+                    // The same bytes would be answered the same.
+                    _ if tried.failure.code == Code::SendKeys => return Err(tried.failure),
                     Kind::Retry => last = tried.failure,
-                    Kind::Unknown if repeatable => maybe_applied = Some(tried.failure),
+                    // An earlier try may have been applied: what refuses this one says nothing about that.
+                    Kind::Overloaded if maybe_applied.is_some() => {}
+                    Kind::Unknown if repeatable && tried.failure.code != Code::SessionExpired => {
+                        maybe_applied = Some(tried.failure);
+                    }
                     _ => return Err(tried.failure),
                 }
                 if tried.leader.is_some() && attempt < 3 {
@@ -143,7 +169,7 @@ impl Cluster {
             None => map.nodes.keys().copied().collect(),
         };
         let turn = candidates.get(attempt as usize % candidates.len().max(1)).copied();
-        let node = known.or(turn)?;
+        let node = known.filter(|node| map.nodes.contains_key(node)).or(turn)?;
         map.nodes.get(&node).map(|n| (node, Arc::clone(&n.data_address)))
     }
 
@@ -185,12 +211,26 @@ async fn watch_one(inner: &Weak<Inner>, address: &Arc<str>, clock: &dyn Clock) -
     // A node that is behind tells an older story; it may know fewer fields, so its first update is taken whole or not at all.
     let mut base: Option<Arc<Map>> = None;
     loop {
-        let next = deadline(clock, clock.now() + WATCH_SILENCE_MAX, updates.message()).await;
+        let behind = async {
+            match inner.upgrade() {
+                Some(held) => held.behind.notified().await,
+                None => std::future::pending().await,
+            }
+        };
+        let next = tokio::select! {
+            biased;
+            next = deadline(clock, clock.now() + WATCH_SILENCE_MAX, updates.message()) => next,
+            () = behind => return Err("the node is behind".into()),
+        };
         let update = next.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?.ok_or("the node ended it")?;
         let map = base.as_deref().cloned().unwrap_or_default().updated(update).map_err(|e| e.to_string())?;
         let map = Arc::new(map);
         base = Some(Arc::clone(&map));
         let held = inner.upgrade().ok_or("closed")?;
+        let known = held.map.borrow().cluster.clone();
+        if !known.is_empty() && known != map.cluster {
+            return Err(format!("{address} belongs to cluster {}, not to {known}", map.cluster));
+        }
         held.map.send_if_modified(|known| {
             let newer = map.version > known.version;
             if newer {

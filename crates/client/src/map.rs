@@ -111,6 +111,8 @@ impl Map {
         if let Some(list) = update.databases {
             let databases: Result<Vec<_>, _> = list.databases.into_iter().map(Database::try_from).collect();
             map.databases = Arc::new(databases?.into_iter().map(|d| (d.name.clone(), Arc::new(d))).collect());
+            let live: Vec<_> = map.databases.values().map(|d| d.id).collect();
+            Arc::make_mut(&mut map.fields).retain(|id, _| live.contains(id));
         }
         if let Some(list) = update.shards {
             map.shards = Arc::new(list.shards.into_iter().map(shard_in).collect());

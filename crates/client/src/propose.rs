@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use futures::{FutureExt, StreamExt};
@@ -92,7 +92,7 @@ impl Cluster {
 
 /// The streams to nodes.
 #[derive(Debug, Default)]
-pub(crate) struct Pipes(Mutex<BTreeMap<NodeId, Pipe>>);
+pub(crate) struct Pipes(Mutex<BTreeMap<NodeId, (Arc<str>, Pipe)>>);
 
 #[derive(Clone, Debug)]
 struct Pipe {
@@ -112,7 +112,8 @@ struct State {
 impl Pipes {
     fn to(&self, cluster: &Cluster, node: NodeId, address: &Arc<str>) -> Pipe {
         let mut pipes = self.0.lock();
-        if let Some(pipe) = pipes.get(&node)
+        if let Some((opened_to, pipe)) = pipes.get(&node)
+            && opened_to == address
             && pipe.state.waiting.lock().is_some()
         {
             return pipe.clone();
@@ -120,15 +121,21 @@ impl Pipes {
         let (frames, receiver) = mpsc::channel(PIPE_FRAMES_MAX);
         let state = Arc::new(State { next: AtomicU64::new(0), waiting: Mutex::new(Some(BTreeMap::new())) });
         let pipe = Pipe { frames, state: Arc::clone(&state) };
-        pipes.insert(node, pipe.clone());
+        pipes.insert(node, (Arc::clone(address), pipe.clone()));
         let mut client = cluster.inner.channels.shards(address);
         tokio::spawn(async move {
-            // `sent` is false only while nothing can have left: the connect failed.
-            let (status, sent) = match client.propose(ReceiverStream::new(receiver)).await {
-                Err(status) => (status, false),
-                Ok(replies) => (drain(replies.into_inner(), &state).await, true),
+            // The body of the call goes out with its headers: as soon as one frame was taken, any may have arrived.
+            let sent = Arc::new(AtomicBool::new(false));
+            let taken = Arc::clone(&sent);
+            let frames = ReceiverStream::new(receiver).inspect(move |_| taken.store(true, Ordering::Relaxed));
+            let status = match client.propose(frames).await {
+                Err(status) => status,
+                Ok(replies) => drain(replies.into_inner(), &state).await,
             };
-            let failure = failure_of(&status, sent);
+            let failure = match sent.load(Ordering::Relaxed) {
+                true => Failure::new(Code::Unknown, format!("the connection ended: {status}")),
+                false => failure_of(&status, false),
+            };
             let waiting = state.waiting.lock().take().unwrap_or_default();
             for (_, waiter) in waiting {
                 drop(waiter.send(Err(failure.clone())));

@@ -33,7 +33,7 @@ impl ShardScan {
 
     async fn part(&mut self) -> Result<Part, Failure> {
         let next = deadline(&*self.clock, self.deadline, self.replies.message()).await;
-        let late = |_| Failure::new(Code::Unknown, "the answer did not arrive before the deadline");
+        let late = |_| Failure::new(Code::Unreachable, "the answer did not arrive before the deadline");
         let reply = next.map_err(late)?.map_err(|status| failure_of(&status, false))?;
         let cut = || Failure::new(Code::Unreachable, "a shard's answer broke off");
         reply.and_then(|r| r.part).ok_or_else(cut)

@@ -48,6 +48,11 @@ impl Engine {
         }
     }
 
+    /// Whether the database was dropped here: it has no points, and never will have.
+    pub fn is_dropped(&self, database: DatabaseId) -> bool {
+        self.dropped.contains(&database)
+    }
+
     /// How much the engine holds now, over all databases.
     pub fn stats(&self) -> Stats {
         self.databases.values().map(|d| d.stats).sum()

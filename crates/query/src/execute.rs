@@ -1,7 +1,7 @@
 //! Runs a plan over the series of one shard. Takes one series at a time in any order, and keeps of each only what the answer
 //! can still need: states of the windows, or raw rows up to the limit.
 //!
-//! A raw query without a limit holds all rows of its range until they are sent.
+//! Never holds more than a constant: a query that needs more states or raw cells is refused while its series are collected.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -17,6 +17,8 @@ use crate::{Batch, Column, Plan, SeriesRows};
 
 /// States (windows of all groups, times value columns) that one shard keeps for a query.
 const STATES_MAX: usize = 4 * limits::QUERY_GROUPS_MAX;
+/// Text that counts as one cell more: what a cell without text takes.
+const TEXT_CELL_BYTES: usize = 16;
 
 /// Why a plan could not be run to its end.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -37,6 +39,15 @@ pub enum ExecError {
         limit: usize,
         /// Value columns of the query.
         columns: usize,
+    },
+    /// More raw values than a shard keeps for one query.
+    #[error(
+        "the query asks one shard to hold more than {limit} cells (rows times fields, and one for each {TEXT_CELL_BYTES} \
+         bytes of text): ask for a shorter range or fewer fields, or set a limit, or a lower one"
+    )]
+    TooManyCells {
+        /// Cells that such a query may have.
+        limit: usize,
     },
     /// A row that no message can carry.
     #[error("a row of {bytes} bytes is over the limit of {limit}: ask for fewer fields at a time")]
@@ -59,7 +70,7 @@ impl ExecError {
     pub fn code(&self) -> Code {
         match self {
             Self::SumOverflow { .. } => Code::SumOverflow,
-            Self::TooManyGroups { .. } | Self::RowTooLarge { .. } => Code::OverLimit,
+            Self::TooManyGroups { .. } | Self::TooManyCells { .. } | Self::RowTooLarge { .. } => Code::OverLimit,
             Self::OutOfOrder { .. } => Code::Internal,
         }
     }
@@ -72,7 +83,7 @@ impl ExecError {
 pub fn execute(plan: &Plan, series: impl Iterator<Item = SeriesRows>) -> Result<Batches, ExecError> {
     let entries: Entries = match plan.limit {
         Some(0) => Box::new(std::iter::empty()),
-        _ if plan.is_raw() => raw(plan, series)?,
+        _ if plan.is_raw() => raw(plan, series, limits::QUERY_RAW_CELLS_MAX)?,
         _ => aggregate(plan, series, groups_max(plan))?,
     };
     let limit = plan.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
@@ -171,22 +182,8 @@ fn runs<'a>(plan: &'a Plan, times: &'a [i64]) -> impl Iterator<Item = (i64, Rang
     })
 }
 
-fn raw(plan: &Plan, series: impl Iterator<Item = SeriesRows>) -> Result<Entries, ExecError> {
-    let kinds = plan.kinds();
-    let has_text = kinds.iter().any(|kind| kind.field_type == FieldType::Str);
-    let mut first = plan.limit.and_then(FirstPlaces::new);
-    let mut sources = Vec::new();
-    for series in series {
-        series.assert_fits(plan);
-        let mut source = Source::new(plan, series);
-        if let Some(first) = &mut first {
-            first.cut(&mut source);
-        }
-        if !source.left.is_empty() {
-            source.check_rows(&kinds, has_text)?;
-            sources.push(source);
-        }
-    }
+fn raw(plan: &Plan, series: impl Iterator<Item = SeriesRows>, cells_max: usize) -> Result<Entries, ExecError> {
+    let mut sources = collect(plan, series, cells_max)?;
     let mut heads = BinaryHeap::new();
     let advance = |heads: &mut BinaryHeap<_>, source: &mut Source, index: usize| match source.next() {
         Some((place, row)) => heads.push(Reverse((place, index, row))),
@@ -201,6 +198,46 @@ fn raw(plan: &Plan, series: impl Iterator<Item = SeriesRows>) -> Result<Entries,
         advance(&mut heads, source, index);
         Some(Entry { place, cells })
     })))
+}
+
+/// The rows that a raw answer may need. Without a limit never more than `cells_max`; with one twice as many for a while,
+/// because rows that came first make room for better ones only when they are looked at again.
+fn collect(plan: &Plan, series: impl Iterator<Item = SeriesRows>, cells_max: usize) -> Result<Vec<Source>, ExecError> {
+    let kinds = plan.kinds();
+    let has_text = kinds.iter().any(|kind| kind.field_type == FieldType::Str);
+    let mut first = plan.limit.and_then(FirstPlaces::new);
+    let room = if first.is_some() { cells_max.saturating_mul(2) } else { cells_max };
+    let (mut sources, mut cells) = (Vec::new(), 0);
+    for series in series {
+        series.assert_fits(plan);
+        let mut source = Source::new(plan, series);
+        if let Some(first) = &mut first {
+            first.cut(&mut source);
+        }
+        if source.left.is_empty() {
+            continue;
+        }
+        source.check_rows(&kinds, has_text)?;
+        cells += source.cells();
+        sources.push(source);
+        if cells > room {
+            cells = cut_again(&mut sources, first.as_ref(), cells_max)?;
+        }
+    }
+    if cells > cells_max {
+        cut_again(&mut sources, first.as_ref(), cells_max)?;
+    }
+    Ok(sources)
+}
+
+/// Keeps only rows that are still among the first; how many cells they have.
+fn cut_again(sources: &mut Vec<Source>, first: Option<&FirstPlaces>, cells_max: usize) -> Result<usize, ExecError> {
+    if let Some(first) = first {
+        sources.iter_mut().for_each(|source| first.cut_again(source));
+        sources.retain(|source| !source.left.is_empty());
+    }
+    let cells = sources.iter().map(Source::cells).sum();
+    if cells > cells_max { Err(ExecError::TooManyCells { limit: cells_max }) } else { Ok(cells) }
 }
 
 /// The rows of one series, taken in the answer's order; rows without any value are passed over.
@@ -233,6 +270,33 @@ impl Source {
                 return Some((Place { group: Arc::clone(&self.group), order, key: Arc::clone(&self.key) }, row));
             }
         }
+    }
+
+    /// What the rows take, in cells. A row without any value is one, too: its time is held.
+    fn cells(&self) -> usize {
+        let columns = self.columns.iter().flatten();
+        let text = |column: &Column| match column {
+            Column::Str(_) => (0..self.times.len()).map(|row| column.text_bytes(row) / TEXT_CELL_BYTES).sum(),
+            _ => 0,
+        };
+        self.times.len() * columns.clone().count().max(1) + columns.map(text).sum::<usize>()
+    }
+
+    /// Keeps only the rows before the first, in the answer's order, of which `needed` says no.
+    fn keep_while(&mut self, mut needed: impl FnMut(Place) -> bool) {
+        let all = self.left.clone();
+        let mut last = None;
+        while let Some((place, row)) = self.next() {
+            if !needed(place) {
+                break;
+            }
+            last = Some(row);
+        }
+        self.retain(match last {
+            None => 0..0,
+            Some(row) if self.descending => row..all.end,
+            Some(row) => all.start..row + 1,
+        });
     }
 
     /// Keeps only these rows.
@@ -270,23 +334,23 @@ impl FirstPlaces {
 
     /// Cuts off the rows of a series that the answer cannot need.
     fn cut(&mut self, source: &mut Source) {
-        let all = source.left.clone();
-        let mut last = None;
-        while let Some((place, row)) = source.next() {
+        source.keep_while(|place| {
             if self.places.len() >= self.limit {
                 if self.places.peek().is_none_or(|worst| place >= *worst) {
-                    break;
+                    return false;
                 }
                 self.places.pop();
             }
             self.places.push(place);
-            last = Some(row);
-        }
-        source.retain(match last {
-            None => 0..0,
-            Some(row) if source.descending => row..all.end,
-            Some(row) => all.start..row + 1,
+            true
         });
+    }
+
+    /// The same for a series that was seen before others.
+    fn cut_again(&self, source: &mut Source) {
+        if self.places.len() >= self.limit {
+            source.keep_while(|place| self.places.peek().is_some_and(|worst| place <= *worst));
+        }
     }
 }
 

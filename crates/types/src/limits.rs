@@ -41,10 +41,22 @@ pub const OUTCOME_BYTES_MAX: usize = 1 << 10;
 pub const SESSIONS_MAX: usize = 10_000;
 /// Outcomes that a shard remembers of one session.
 pub const SESSION_OUTCOMES_MAX: usize = 4_096;
+/// How far a session's birth may be ahead of the leader's stamp.
+pub const SESSION_AHEAD_NANOS_MAX: i64 = 60 * 1_000_000_000;
+/// Databases of one cluster: the catalogue is small, and every router holds all of it.
+pub const DATABASES_MAX: usize = 1_000;
+/// Bytes of the tag names that decide a database's shards.
+pub const SHARD_BY_BYTES_MAX: usize = 4 << 10;
 /// Bytes of proposals that a node holds between socket and fsync.
 pub const NODE_PROPOSAL_BYTES_MAX: usize = 256 << 20;
 /// Shards of one cluster.
 pub const SHARDS_MAX: u32 = 1_024;
+/// Fields of one write request that its database does not know yet.
+pub const UNSEEN_FIELDS_MAX: usize = 20_000;
+/// Bytes of their names, the measurement's counted with each, as the catalogue gets them.
+pub const UNSEEN_NAME_BYTES_MAX: usize = 4 << 20;
+/// Cells that one shard holds for one raw query: rows times fields, and one more for each 16 bytes of text.
+pub const QUERY_RAW_CELLS_MAX: usize = 20_000_000;
 /// Windows of one aggregate query and group: a bound on what a query may ask a shard to keep.
 pub const QUERY_GROUPS_MAX: usize = 1_000_000;
 /// How far ahead of the router's clock a point may be when its database does not say.

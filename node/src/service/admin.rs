@@ -1,7 +1,7 @@
 //! Changes of the catalogue, and how this node stands.
 
-use meridian_env::Instant;
-use meridian_meta::{Command, Refused, Reply};
+use meridian_env::{Class, Instant, deadline};
+use meridian_meta::{Catalogue, Command, Refused, Reply};
 use meridian_proto::v1;
 use meridian_proto::v1::admin_server::Admin;
 use meridian_raft::{GroupStatus, Header, ProposeError, ReadError};
@@ -36,7 +36,7 @@ impl Node {
     }
 
     fn version(&self) -> u64 {
-        self.meta.machine().read().catalogue().version()
+        self.catalogue().version()
     }
 
     /// How all replicas here stand.
@@ -71,7 +71,18 @@ fn group_state(status: &GroupStatus, series: u64, points: u64) -> v1::GroupState
     }
 }
 
-fn create(request: v1::CreateDatabaseRequest) -> Result<Command, Failure> {
+fn create(catalogue: &Catalogue, request: v1::CreateDatabaseRequest) -> Result<Command, Failure> {
+    let bytes: usize = request.shard_by.iter().map(String::len).sum();
+    if bytes > limits::SHARD_BY_BYTES_MAX {
+        let limit = limits::SHARD_BY_BYTES_MAX;
+        let message = format!("the tags that decide the shard have {bytes} bytes of names, over the limit of {limit}");
+        return Err(Failure::new(Code::OverLimit, message));
+    }
+    let known = catalogue.databases().len();
+    if known >= limits::DATABASES_MAX && catalogue.database(&request.name).is_none() {
+        let message = format!("the cluster has {known} databases, the limit: drop one, or use tags instead");
+        return Err(Failure::new(Code::OverLimit, message));
+    }
     let span = |what: &str, nanos: i64| {
         let text = || format!("{what} of {nanos} ns is negative");
         Duration::from_nanos(nanos).ok_or_else(|| Failure::new(Code::BadRequest, text()))
@@ -110,14 +121,17 @@ impl Admin for Node {
         &self,
         _request: Request<v1::NodeStatusRequest>,
     ) -> Result<Response<v1::NodeStatusReply>, Status> {
-        Ok(Response::new(v1::NodeStatusReply { node: self.id.0, groups: self.groups() }))
+        let (node, id) = (self.clone(), self.id.0);
+        // A machine's lock may be held for as long as apply takes.
+        let groups = meridian_env::run(&*self.env.work, Class::Scan, move || node.groups()).await;
+        Ok(Response::new(v1::NodeStatusReply { node: id, groups }))
     }
 
     async fn create_database(
         &self,
         request: Request<v1::CreateDatabaseRequest>,
     ) -> Result<Response<v1::CreateDatabaseReply>, Status> {
-        let command = create(request.into_inner()).map_err(|failure| status((failure, None)))?;
+        let command = create(&self.catalogue(), request.into_inner()).map_err(|failure| status((failure, None)))?;
         match self.command(&command, deadline_in(&self.env, 0)).await.map_err(status)? {
             Reply::Database(database) => Ok(Response::new(v1::CreateDatabaseReply {
                 database: Some(convert::database(&database)),
@@ -132,8 +146,14 @@ impl Admin for Node {
         request: Request<v1::DropDatabaseRequest>,
     ) -> Result<Response<v1::DropDatabaseReply>, Status> {
         let command = Command::DropDatabase { name: request.into_inner().name };
-        self.command(&command, deadline_in(&self.env, 0)).await.map_err(status)?;
-        Ok(Response::new(v1::DropDatabaseReply { version: self.version() }))
+        let at = deadline_in(&self.env, 0);
+        match self.command(&command, at).await.map_err(status)? {
+            Reply::Dropped(database) => {
+                self.wait_dropped(database, at).await.map_err(|failure| status((failure, None)))?;
+                Ok(Response::new(v1::DropDatabaseReply { version: self.version() }))
+            }
+            other => Err(internal(format!("dropping a database was answered with {other:?}"))),
+        }
     }
 
     async fn list_databases(
@@ -141,7 +161,7 @@ impl Admin for Node {
         _request: Request<v1::ListDatabasesRequest>,
     ) -> Result<Response<v1::ListDatabasesReply>, Status> {
         self.read_meta(deadline_in(&self.env, 0)).await.map_err(status)?;
-        let databases = convert::databases(self.meta.machine().read().catalogue()).databases;
+        let databases = convert::databases(&self.catalogue()).databases;
         Ok(Response::new(v1::ListDatabasesReply { databases }))
     }
 
@@ -190,6 +210,17 @@ impl Admin for Node {
 }
 
 impl Node {
+    /// Returns once every shard has forgotten a dropped database: from then on a router that has not heard of the drop is
+    /// refused by the shards themselves.
+    async fn wait_dropped(&self, database: DatabaseId, at: Instant) -> Result<(), Failure> {
+        let mut catalogues = self.catalogues();
+        let gone = catalogues.wait_for(|catalogue| !catalogue.dropped().contains_key(&database));
+        match deadline(&*self.env.clock, at, gone).await {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err(Failure::new(Code::Unknown, "the database is dropped, but not every shard has confirmed it yet")),
+        }
+    }
+
     /// Returns once this node's catalogue holds all that was acknowledged before the call.
     async fn read_meta(&self, at: Instant) -> Result<(), (Failure, Option<NodeId>)> {
         self.meta.read_index(at).await.map(drop).map_err(|error| match error {

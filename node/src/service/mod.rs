@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use meridian_env::{Context, Env, Instant};
+use meridian_meta::Catalogue;
 use meridian_proto::v1::admin_server::AdminServer;
 use meridian_proto::v1::shards_server::{Shards, ShardsServer};
 use meridian_proto::{status_naming_leader, status_of, v1};
@@ -18,6 +19,7 @@ use meridian_raft::Group;
 use meridian_types::{Code, Failure, Incarnation, NodeId, ShardId, limits};
 use parking_lot::RwLock;
 use tokio::sync::Semaphore;
+use tokio::sync::watch::Receiver;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::meta::Meta;
@@ -40,6 +42,7 @@ pub(crate) struct Node {
     pub(crate) id: NodeId,
     pub(crate) cluster: Arc<str>,
     pub(crate) meta: Group<Meta>,
+    published: Receiver<Arc<Catalogue>>,
     pub(crate) shards: Arc<RwLock<BTreeMap<ShardId, Group<Shard>>>>,
     /// Bytes of proposals between socket and reply.
     pub(crate) budget: Arc<Semaphore>,
@@ -47,6 +50,30 @@ pub(crate) struct Node {
 }
 
 impl Node {
+    pub(crate) fn new(env: Env, id: NodeId, cluster: Arc<str>, meta: Group<Meta>) -> Self {
+        let published = meta.machine().read().published();
+        Self {
+            env,
+            id,
+            cluster,
+            meta,
+            published,
+            shards: Arc::default(),
+            budget: Arc::new(Semaphore::new(limits::NODE_PROPOSAL_BYTES_MAX)),
+            metrics: Arc::new(Metrics::new()),
+        }
+    }
+
+    /// The catalogue as applied here. Never waits.
+    pub(crate) fn catalogue(&self) -> Arc<Catalogue> {
+        Arc::clone(&self.published.borrow())
+    }
+
+    /// News of every new version of the catalogue.
+    pub(crate) fn catalogues(&self) -> Receiver<Arc<Catalogue>> {
+        self.published.clone()
+    }
+
     pub(crate) fn shards_server(&self) -> ShardsServer<Self> {
         ShardsServer::new(self.clone())
             .max_decoding_message_size(limits::MESSAGE_BYTES_MAX)

@@ -1,9 +1,11 @@
 //! Frames from routers into the log of their shard: checked fully before they are proposed, so that no poison enters a log.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use meridian_env::Class;
+use meridian_env::{Class, Instant, deadline};
 use meridian_frame::{Frame, SeriesRef};
 use meridian_proto::v1::shard_reply::Outcome;
 use meridian_proto::{request_id, v1};
@@ -11,7 +13,7 @@ use meridian_raft::{Group, Header, ProposeError};
 use meridian_types::{Code, DatabaseId, Failure, NodeId, ShardId, Stamp, limits};
 use tonic::{Status, Streaming};
 
-use super::{Node, deadline_in, moved};
+use super::{DEADLINE_MAX, Node, deadline_in, moved};
 use crate::shard::{KIND_WRITE, Reply, Shard};
 
 /// Frames of one stream that are under way at once; more wait in the connection.
@@ -50,28 +52,48 @@ async fn propose(node: &Node, frame: v1::ShardFrame) -> Result<v1::Written, Refu
     if !group.is_leader() {
         return Err(moved(&ShardId(frame.shard), group.leader().filter(|leader| *leader != node.id)));
     }
-    let deadline = deadline_in(&node.env, frame.deadline_ms);
     let request = request_id(frame.request.as_ref()).map_err(|e| plain(e.into()))?;
-    let context = node.context(deadline, &frame.traceparent);
+    let context = node.context(deadline_in(&node.env, frame.deadline_ms), &frame.traceparent);
+    let now = node.env.clock.wall();
+    if request.session.birth > now.saturating_add(limits::SESSION_AHEAD_NANOS_MAX) {
+        let message =
+            format!("the session was born at {}, ahead of this node's clock: set the clocks", request.session.birth);
+        return Err(plain(Failure::new(Code::TimeOutOfRange, message)));
+    }
     let bytes = frame.frame.len();
-    let budget = node.budget.try_acquire_many(u32::try_from(bytes).unwrap_or(u32::MAX)).map_err(|_| {
+    let permits = u32::try_from(bytes).unwrap_or(u32::MAX);
+    let budget = Arc::clone(&node.budget).try_acquire_many_owned(permits).map_err(|_| {
         let limit = limits::NODE_PROPOSAL_BYTES_MAX;
         let message =
             format!("{} holds its {limit} bytes of proposals: this frame of {bytes} bytes must wait", node.id);
         plain(Failure::new(Code::Overloaded, message).retry_after_ms(100))
     })?;
     check(node, frame.frame.clone()).await.map_err(plain)?;
+    if node.env.clock.now() >= context.deadline {
+        let message = "the deadline passed before the frame could be proposed";
+        return Err(plain(Failure::new(Code::Overloaded, message).retry_after_ms(100)));
+    }
     let header = Header {
         kind: KIND_WRITE,
         map_version: frame.map_version,
-        stamp: Stamp(node.env.clock.wall().nanos()),
+        stamp: Stamp(now.nanos()),
         request,
         pending_from: frame.pending_from,
         database: DatabaseId(frame.database),
     };
-    let written = answer(node, &group, header, frame.frame, context.deadline).await;
-    drop(budget);
-    written
+    // The bytes stay in the log's queue however long the caller waits, and so does their permit.
+    let (node, at) = (node.clone(), context.deadline);
+    let clock = Arc::clone(&node.env.clock);
+    let proposal = tokio::spawn(async move {
+        let answer = answer(&node, &group, header, frame.frame, node.env.clock.now() + DEADLINE_MAX).await;
+        drop(budget);
+        answer
+    });
+    match deadline(&*clock, at, proposal).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(_)) => Err(plain(Failure::new(Code::Unknown, "the node is stopping"))),
+        Err(_) => Err(plain(Failure::new(Code::Unknown, "the deadline passed after it was proposed"))),
+    }
 }
 
 async fn answer(
@@ -79,7 +101,7 @@ async fn answer(
     group: &Group<Shard>,
     header: Header,
     frame: Bytes,
-    deadline: meridian_env::Instant,
+    deadline: Instant,
 ) -> Result<v1::Written, Refused> {
     match group.propose(header, frame, deadline).await {
         Ok((_, Reply::Written { witness, points })) => {
@@ -107,5 +129,5 @@ async fn check(node: &Node, bytes: Bytes) -> Result<(), Failure> {
         }
         Ok(())
     };
-    if small { job() } else { meridian_env::run(&*node.env.work, Class::Scan, job).await }
+    if small { job() } else { meridian_env::run(&*node.env.work, Class::Apply, job).await }
 }

@@ -31,8 +31,16 @@ pub(super) async fn serve(
     })?;
     node.metrics.scanned();
     let database = DatabaseId(request.database);
+    let clock = Arc::clone(&node.env.clock);
     let job = move || -> Result<(Witness, Batches), Failure> {
+        let late = || Failure::new(Code::Unreachable, "the read waited past its deadline");
+        if clock.now() >= context.deadline {
+            return Err(late());
+        }
         let machine = group.machine().read();
+        if machine.engine().is_dropped(database) {
+            return Err(Failure::new(Code::NoDatabase, "the database was dropped"));
+        }
         let (witness, view) = (machine.witness(), machine.engine().view(database, &plan));
         drop(machine);
         let batches = execute(&plan, view.series()).map_err(|e| Failure::new(e.code(), e.to_string()))?;

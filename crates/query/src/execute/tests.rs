@@ -88,6 +88,52 @@ fn too_many_windows_are_refused_unless_a_limit_bounds_them() {
 }
 
 #[test]
+fn a_raw_query_holds_no_more_than_its_bound() {
+    let run = |plan: &Plan, series: Vec<SeriesRows>| raw(plan, series.into_iter(), 10).map(Iterator::count);
+    let all = plan(&[FieldType::I64], None).build().expect("valid");
+    assert_eq!(run(&all, vec![integers(0, 0..6), integers(1, 0..4)]), Ok(10));
+    let refused = Err(ExecError::TooManyCells { limit: 10 });
+    assert_eq!(run(&all, vec![integers(0, 0..6), integers(1, 0..5)]), refused);
+    let mut taken = 0;
+    let endless = (0..).map(|host| integers(host, 0..3)).inspect(|_| taken += 1);
+    let error = raw(&all, endless, 10).map(Iterator::count).expect_err("it has no end");
+    assert_eq!((taken, error.code()), (4, Code::OverLimit), "no series is read after the one too many");
+    let text = error.to_string();
+    for remedy in ["more than 10 cells", "shorter range", "fewer fields", "set a limit"] {
+        assert!(text.contains(remedy), "{text}");
+    }
+}
+
+#[test]
+fn cells_are_counted_by_fields_and_text() {
+    let cells = |columns: Vec<Option<Column>>| {
+        let types = vec![FieldType::Str; columns.len()];
+        let plan = plan(&types, None).build().expect("valid");
+        Source::new(&plan, SeriesRows { key: key(0), times: vec![1, 2], columns }).cells()
+    };
+    let numbers = || Some(Column::I64(vec![Some(1), None]));
+    assert_eq!(cells(vec![None]), 2, "times are held");
+    assert_eq!(cells(vec![numbers(), None, numbers()]), 4);
+    assert_eq!(cells(vec![Some(Column::Str(vec![Some("x".repeat(160).into()), None]))]), 12);
+}
+
+#[test]
+fn with_a_limit_rows_that_are_no_longer_needed_make_room() {
+    let run = |limit, hosts: &[i64]| {
+        let plan = plan(&[FieldType::I64], Some(limit)).build().expect("valid");
+        let series = hosts.iter().zip(0..).map(|(start, host)| integers(host, *start..*start + 50));
+        raw(&plan, series, 10).map(|entries| entries.map(|entry| entry.place.order).collect::<Vec<_>>())
+    };
+    // Each series begins before all that came until then, so that each has rows among the first when it comes.
+    let backwards: Vec<i64> = (0..100).rev().map(|n| n * 100).collect();
+    assert_eq!(run(10, &backwards), Ok((0..10).collect()));
+    assert_eq!(run(10, &[300, 298, 296]), Ok(vec![296, 297, 298, 298, 299, 299, 300, 300, 300, 301]));
+    for hosts in [&backwards[..], &[0, 100], &[100, 0]] {
+        assert_eq!(run(11, hosts), Err(ExecError::TooManyCells { limit: 10 }), "however the series come");
+    }
+}
+
+#[test]
 fn a_row_that_no_message_can_carry_is_refused() {
     let text: Arc<str> = "x".repeat(1 << 20).into();
     let row = || SeriesRows {

@@ -50,13 +50,13 @@ fn a_reply_says_what_the_replica_said() {
     use openraft::raft::AppendEntriesResponse::{Conflict, HigherVote, PartialSuccess, Success};
     let higher = vote_in(vote()).expect("there");
     let last = Some(id_in(id(5)));
-    for response in [Success, PartialSuccess(last.clone()), PartialSuccess(None), Conflict, HigherVote(higher)] {
+    for response in [Success, PartialSuccess(last), PartialSuccess(None), Conflict, HigherVote(higher)] {
         let shown = response.to_string();
         let back = response_in(response_out(response, Some(id(4)))).expect("well formed");
         assert_eq!(back.to_string(), shown);
     }
     let results: [StreamAppendResult<TypeConfig>; 4] = [
-        Ok(last.clone()),
+        Ok(last),
         Ok(None),
         Err(StreamAppendError::Conflict(id_in(id(4)))),
         Err(StreamAppendError::HigherVote(higher)),
@@ -65,7 +65,7 @@ fn a_reply_says_what_the_replica_said() {
         assert_eq!(appended_in(appended_out(result.clone())).expect("well formed"), result);
     }
     let empty = v1::AppendReply::default();
-    assert!(appended_in(empty.clone()).is_err() && response_in(empty).is_err());
+    assert!(appended_in(empty).is_err() && response_in(empty).is_err());
 }
 
 prop_compose! {
@@ -90,10 +90,10 @@ proptest! {
     ) {
         let group = v1::GroupRef { group: 7, incarnation: 1, from: 1, to: 2 };
         let request = v1::VoteRequest { group: Some(group), vote: Some(vote), last, leader_transfer };
-        let read = vote_request_in(request.clone()).expect("well formed");
+        let read = vote_request_in(request).expect("well formed");
         prop_assert_eq!(vote_request_out(group, &read), request);
         let reply = v1::VoteReply { vote: Some(vote), granted, last };
-        prop_assert_eq!(vote_reply_out(&vote_reply_in(reply.clone()).expect("well formed")), reply);
+        prop_assert_eq!(vote_reply_out(&vote_reply_in(reply).expect("well formed")), reply);
     }
 
     #[test]

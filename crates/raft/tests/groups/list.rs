@@ -1,6 +1,7 @@
 //! A machine that lists what was proposed, in memory or durably at every apply.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use meridian_env::{Catalogue, Class, Env, Halt, run};
@@ -24,7 +25,7 @@ const MARK: &[u8] = b"mark";
 impl List {
     /// One that keeps its list in the store in `dir`, together with how far it has applied.
     pub(crate) async fn durable(env: &Env, dir: &Path) -> Self {
-        let (catalogues, dir) = (env.catalogue.clone(), dir.to_owned());
+        let (catalogues, dir) = (Arc::clone(&env.catalogue), dir.to_owned());
         let open = move || {
             let store = catalogues.open(&dir).expect("a store");
             let applied = store.get(MARK).expect("read").map(|mark| Applied(mark.into()));

@@ -39,7 +39,7 @@ async fn ask(client: &mut PeerClient<Channel>, identity: &Identity<'_>, group: v
     let answers = [
         client.append(stream).await.map(drop),
         client.heartbeat(request(identity, append)).await.map(drop),
-        client.vote(request(identity, ballot.clone())).await.map(drop),
+        client.vote(request(identity, ballot)).await.map(drop),
         client.pre_vote(request(identity, ballot)).await.map(drop),
         client.transfer_leader(request(identity, transfer)).await.map(drop),
         client.snapshot(request(identity, futures::stream::iter([part]))).await.map(drop),

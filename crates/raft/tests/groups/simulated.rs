@@ -21,11 +21,14 @@ const ELECTION_MAX: Duration = Duration::from_secs(3);
 /// Within which everything that heals has healed.
 const HEAL_MAX: Duration = Duration::from_secs(10);
 
+/// What runs now.
+type Running = Arc<Mutex<BTreeMap<NodeId, Node>>>;
+
 /// Three hosts, what runs on them now, and the load's ledger.
 struct World<'a> {
     sim: Sim<'a>,
     hosts: BTreeMap<NodeId, SimHost>,
-    running: Arc<Mutex<BTreeMap<NodeId, Node>>>,
+    running: Running,
     ledger: Arc<Ledger>,
     is_loaded: Arc<AtomicBool>,
 }
@@ -45,8 +48,7 @@ impl World<'_> {
         let (running, ledger, is_loaded) = (Arc::default(), Arc::default(), Arc::new(AtomicBool::new(true)));
         for (id, host) in &hosts {
             let (id, host) = (*id, host.clone());
-            let shared: (Arc<Mutex<BTreeMap<NodeId, Node>>>, Arc<Ledger>, _) =
-                (Arc::clone(&running), Arc::clone(&ledger), Arc::clone(&is_loaded));
+            let shared: (Running, Arc<Ledger>, _) = (Arc::clone(&running), Arc::clone(&ledger), Arc::clone(&is_loaded));
             sim.host(id.to_string(), move || {
                 let (env, (running, ledger, is_loaded)) = (host.env(), shared.clone());
                 async move {
@@ -229,19 +231,6 @@ fn cut_off(seed: u64) {
 #[test]
 fn a_leader_that_is_cut_off_never_says_yes() {
     cut_off(3);
-}
-
-#[test]
-fn zz_many() {
-    let from: u64 = std::env::var("FROM").ok().and_then(|s| s.parse().ok()).unwrap_or(0);
-    for seed in from..from + 100 {
-        eprintln!("power {seed}");
-        lose_power(seed);
-        eprintln!("crash {seed}");
-        crash_leaders(seed);
-        eprintln!("cut {seed}");
-        cut_off(seed);
-    }
 }
 
 #[test]
