@@ -35,8 +35,8 @@ enum Command {
         /// The seed from which everything follows
         #[arg(long)]
         seed: u64,
-        /// Simulated seconds of writes, 12 or more
-        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(12..))]
+        /// Simulated seconds of writes, 16 or more
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(16..))]
         seconds: u64,
         /// Where to write every event, or - for standard output
         #[arg(long)]

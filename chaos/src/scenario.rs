@@ -1,5 +1,5 @@
 //! The run that CI proves first: writes through the router, a crash of the busiest leader that loses its unsynced bytes, a
-//! restart, and then every acknowledged point must be there, once, with its value.
+//! restart, a power cut of all nodes at once, and then every acknowledged point must be there, once, with its value.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,22 @@ use crate::workload;
 use crate::world::{NODES, World};
 
 const CRASH_AT: Duration = Duration::from_secs(6);
-const RESTART_AT: Duration = Duration::from_secs(9);
+
+/// What is done to the nodes, and when.
+const STORY: [(Duration, Deed); 4] = [
+    (CRASH_AT, Deed::CrashLeader),
+    (Duration::from_secs(9), Deed::RestartAll),
+    (Duration::from_secs(13), Deed::CrashAll),
+    (Duration::from_secs(14), Deed::RestartAll),
+];
+
+#[derive(Clone, Copy)]
+enum Deed {
+    CrashLeader,
+    CrashAll,
+    /// Those that are down.
+    RestartAll,
+}
 /// Simulated time after the last write in which everything must be answered.
 const HEAL_MAX: Duration = Duration::from_secs(30);
 const LANES: i64 = 3;
@@ -49,21 +64,17 @@ pub(crate) fn run(seed: u64, seconds: u64) -> Result<String, Broken> {
     let (leader, read) = (Arc::new(Mutex::new(None)), Read::default());
     let writers = start_clients(&mut world, &history, &leader, &read, until);
 
-    let (mut crashed, mut restarted) = (None, false);
-    loop {
-        let done = world.step().map_err(|e| failed(&e.to_string()))?;
-        if done {
-            break;
-        }
-        let now = world.sim.elapsed();
-        if crashed.is_none() && now >= CRASH_AT {
-            let node = leader.lock().ok_or_else(|| Broken::Liveness("no leader before the crash".into()))?;
-            world.crash(node);
-            crashed = Some(node);
-        }
-        if let Some(node) = crashed.filter(|_| !restarted && now >= RESTART_AT) {
-            world.restart(node);
-            restarted = true;
+    let mut story = STORY.into_iter().peekable();
+    let mut crashed = NodeId::default();
+    while !world.step().map_err(|e| failed(&e.to_string()))? {
+        let Some((_, deed)) = story.next_if(|(at, _)| *at <= world.sim.elapsed()) else { continue };
+        match deed {
+            Deed::CrashLeader => {
+                crashed = leader.lock().ok_or_else(|| Broken::Liveness("no leader before the crash".into()))?;
+                world.crash(crashed);
+            }
+            Deed::CrashAll => (1..=NODES).map(NodeId).for_each(|node| world.crash(node)),
+            Deed::RestartAll => world.restart_all(),
         }
     }
     drop(writers);
@@ -78,8 +89,8 @@ pub(crate) fn run(seed: u64, seconds: u64) -> Result<String, Broken> {
     let speed = simulated / time::cpu().as_secs_f64();
     let refused = history.count(Told::Refused);
     Ok(format!(
-        "{acked} acked, {unknown} unknown, {refused} refused; crashed {}; {simulated:.1} simulated s, {speed:.1} a CPU s",
-        crashed.unwrap_or_default()
+        "{acked} acked, {unknown} unknown, {refused} refused; crashed {crashed}, then all; \
+         {simulated:.1} simulated s, {speed:.1} a CPU s"
     ))
 }
 

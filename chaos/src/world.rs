@@ -100,10 +100,14 @@ impl World {
         tracing::info!(%node, "crashed");
     }
 
-    /// A crashed node starts again on what its disk has.
-    pub(crate) fn restart(&mut self, node: NodeId) {
-        self.sim.bounce(node.to_string().as_str());
-        tracing::info!(%node, "started again");
+    /// Every node that is down starts again on what its disk has.
+    pub(crate) fn restart_all(&mut self) {
+        for node in (1..=NODES).map(NodeId) {
+            if !self.sim.is_host_running(node.to_string().as_str()) {
+                self.sim.bounce(node.to_string().as_str());
+                tracing::info!(%node, "started again");
+            }
+        }
     }
 }
 

@@ -77,16 +77,7 @@ pub(crate) async fn run(env: Env, args: Args) -> Result<(), CliError> {
         serve::check_free(&env, address).await?;
     }
     let (_lock, mut record) = open(&env, &args).await?;
-    // Held until all are chosen, so that none is chosen twice.
-    let mut held = Vec::new();
-    for node in &mut record.nodes {
-        for address in [&mut node.data, &mut node.raft, &mut node.http] {
-            let listener = free_address(&env, address).await?;
-            *address = listener.local_addr();
-            held.push(listener);
-        }
-    }
-    drop(held);
+    choose_addresses(&env, &mut record).await?;
     save(&env, &args.data, &record).await?;
 
     let (stop_nodes, stopped) = watch::channel(false);
@@ -212,6 +203,20 @@ async fn save(env: &Env, dir: &Path, record: &Record) -> Result<(), Failure> {
     let job = move || job_env.disk.replace(&path, text.as_bytes());
     let written = meridian_env::run(&*env.work, Class::Flush, job).await;
     written.map_err(|e| Failure::new(Code::Internal, format!("{FILE} cannot be written: {e}")))
+}
+
+/// Gives every node addresses that nobody uses, its last ones if they are free.
+async fn choose_addresses(env: &Env, record: &mut Record) -> Result<(), Failure> {
+    // Held until all are chosen, so that none is chosen twice.
+    let mut held = Vec::new();
+    for node in &mut record.nodes {
+        for address in [&mut node.data, &mut node.raft, &mut node.http] {
+            let listener = free_address(env, address).await?;
+            *address = listener.local_addr();
+            held.push(listener);
+        }
+    }
+    Ok(())
 }
 
 /// A listener at the address itself if nobody uses it, else at a free port of this host.

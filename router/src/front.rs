@@ -68,26 +68,31 @@ impl Front {
         if map.version > 0 { Ok(map) } else { self.cluster.map_at(context, 1).await }
     }
 
-    /// The database of this name, as anyone acknowledged it before this call; with `create` it is made if it is not there.
-    pub(crate) async fn database(&self, context: &Context, name: &str, create: bool) -> Result<Arc<Database>, Failure> {
+    /// The database of this name, as anyone acknowledged it before this call.
+    pub(crate) async fn database(&self, context: &Context, name: &str) -> Result<Arc<Database>, Failure> {
+        let none =
+            || Failure::new(Code::NoDatabase, format!("database {name:?} does not exist: meridian db create {name}"));
+        self.find_database(context, name).await?.ok_or_else(none)
+    }
+
+    /// The same, or nothing if it certainly is not there.
+    pub(crate) async fn find_database(&self, context: &Context, name: &str) -> Result<Option<Arc<Database>>, Failure> {
         if !database_name_is_valid(name) {
             let text = format!("{:?} is no database name: use [A-Za-z_][A-Za-z0-9_.-]{{0,63}}", clip(name, 80));
             return Err(Failure::new(Code::BadRequest, text));
         }
         if let Some(database) = self.map(context).await?.databases.get(name) {
-            return Ok(Arc::clone(database));
+            return Ok(Some(Arc::clone(database)));
         }
-        if let Some(database) = self.cluster.refresh(context).await?.databases.get(name) {
-            return Ok(Arc::clone(database));
-        }
-        if create {
-            let request = v1::CreateDatabaseRequest { name: name.to_owned(), if_absent: true, ..Default::default() };
-            let created = self.cluster.create_database(context, request).await?;
-            let unreadable = |e: meridian_proto::ConvertError| Failure::new(Code::Internal, e.to_string());
-            return Ok(Arc::new(Database::try_from(created).map_err(unreadable)?));
-        }
-        let text = format!("database {name:?} does not exist: meridian db create {name}");
-        Err(Failure::new(Code::NoDatabase, text))
+        Ok(self.cluster.refresh(context).await?.databases.get(name).map(Arc::clone))
+    }
+
+    /// Makes a database, unless another request has just done so.
+    pub(crate) async fn create_database(&self, context: &Context, name: &str) -> Result<Arc<Database>, Failure> {
+        let request = v1::CreateDatabaseRequest { name: name.to_owned(), if_absent: true, ..Default::default() };
+        let created = self.cluster.create_database(context, request).await?;
+        let unreadable = |e: meridian_proto::ConvertError| Failure::new(Code::Internal, e.to_string());
+        Ok(Arc::new(Database::try_from(created).map_err(unreadable)?))
     }
 }
 

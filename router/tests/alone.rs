@@ -74,12 +74,30 @@ async fn check_writes(env: &Env, http: &str) {
     assert!(head.starts_with("http/1.1 400") && body.contains("is no whole gzip"), "{head} {body}");
 }
 
+/// The rest of the body never comes.
+async fn check_late(env: &Env, http: &str) {
+    let mut conn = env.net.connect(http).await.expect("it listens");
+    let head = "POST /write?db=d HTTP/1.1\r\nHost: test\r\nConnection: close\r\nContent-Length: 10\r\n\r\ncpu v";
+    conn.write_all(head.as_bytes()).await.expect("it reads");
+    let mut answer = String::new();
+    conn.read_to_string(&mut answer).await.expect("it answers");
+    let answer = answer.to_ascii_lowercase();
+    assert!(answer.starts_with("http/1.1 503") && answer.contains("retry-after: 1"), "{answer}");
+    assert!(answer.contains("e0016: the body did not arrive"), "{answer}");
+}
+
 async fn check_grpc(env: &Env, grpc: &str) {
     let channel = meridian_env::channel(Arc::clone(&env.net), grpc, Default::default());
     let mut data = v1::data_client::DataClient::new(channel.clone());
     let write = v1::WriteRequest { database: "d".into(), ..Default::default() };
     let failure = failure_of(&data.write(write).await.expect_err("no node is there"), true);
     assert_eq!(failure.code, Code::NotReady, "{failure}");
+    let many = v1::WriteRequest { rows: vec![v1::Row::default(); 1_000_001], ..Default::default() };
+    let failure = failure_of(&data.write(many).await.expect_err("too many rows"), true);
+    assert_eq!(failure.code, Code::OverLimit, "{failure}");
+    let large = v1::WriteRequest { database: "d".repeat(5 << 20), ..Default::default() };
+    let status = data.write(large).await.expect_err("too large");
+    assert!(status.message().contains("limit is: 4259840"), "{status}");
     let select = v1::Select { database: "no name".into(), ..Default::default() };
     let failure = failure_of(&data.query(select).await.expect_err("no database name"), true);
     assert_eq!(failure.code, Code::BadRequest, "{failure}");
@@ -106,6 +124,7 @@ async fn a_router_without_nodes_says_so_and_stops() {
         let at = listening.await.expect("it starts");
         check_http(&env, &at.http).await;
         check_writes(&env, &at.http).await;
+        check_late(&env, &at.http).await;
         check_grpc(&env, &at.grpc).await;
         let taken = run(env.clone(), config(&at.http), |_| (), std::future::pending()).await;
         assert!(matches!(taken, Err(RunError::Listen { what: "HTTP", .. })), "{taken:?}");

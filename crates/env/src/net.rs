@@ -178,3 +178,9 @@ impl axum::serve::Listener for HttpListener {
         Ok(Identity { address: self.0.local_addr().into() })
     }
 }
+
+impl axum::extract::connect_info::Connected<axum::serve::IncomingStream<'_, HttpListener>> for Identity {
+    fn connect_info(stream: axum::serve::IncomingStream<'_, HttpListener>) -> Self {
+        stream.remote_addr().clone()
+    }
+}

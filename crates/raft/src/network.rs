@@ -33,7 +33,8 @@ use crate::wire;
 
 type RpcError = RPCError<TypeConfig>;
 
-/// Shortest silence for which a stream with requests under way is given up: above what a busy disk takes to sync.
+/// Shortest silence for which a stream is given up, while it opens or has requests under way: above what a busy disk takes to
+/// sync and above a round trip over any distance, where a heartbeat's patience may be below it.
 const STREAM_IDLE_MIN: Duration = Duration::from_secs(1);
 
 /// What a connection is for; each has its own, so that heartbeats never wait behind data, nor data behind snapshots.
@@ -158,18 +159,18 @@ impl Link {
         request
     }
 
-    /// Waits for a call within its deadline.
+    /// Waits for a call, not longer than `patience`.
     async fn bounded<T>(
         &self,
         action: RPCTypes,
-        option: &RPCOption,
+        patience: Duration,
         call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
     ) -> Result<T, RpcError> {
         let clock = &*self.peers.env.clock;
-        match deadline(clock, clock.now() + option.soft_ttl(), call).await {
+        match deadline(clock, clock.now() + patience, call).await {
             Ok(Ok(response)) => Ok(response.into_inner()),
             Ok(Err(status)) => Err(unreachable(&format!("{}: {status}", self.node))),
-            Err(_) => Err(self.timeout(action, option.soft_ttl())),
+            Err(_) => Err(self.timeout(action, patience)),
         }
     }
 
@@ -184,18 +185,18 @@ impl Link {
     ) -> Result<AppendEntriesResponse<TypeConfig>, RpcError> {
         let mut client = self.client(self.purpose)?;
         let message = self.request(wire::append_out(self.group, request));
-        let reply = self.bounded(RPCTypes::AppendEntries, &option, client.heartbeat(message)).await?;
+        let reply = self.bounded(RPCTypes::AppendEntries, option.soft_ttl(), client.heartbeat(message)).await?;
         wire::response_in(reply).map_err(|e| unreachable(&e.to_string()))
     }
 
     async fn open_stream(
         &self,
         outbound: impl Stream<Item = v1::AppendRequest> + Send + 'static,
-        option: &RPCOption,
+        patience: Duration,
     ) -> Result<tonic::Streaming<v1::AppendReply>, RpcError> {
         let mut client = self.client(Purpose::Append)?;
         let call = client.append(self.request(outbound));
-        self.bounded(RPCTypes::AppendEntries, option, call).await
+        self.bounded(RPCTypes::AppendEntries, patience, call).await
     }
 }
 
@@ -231,8 +232,8 @@ impl RaftNetworkV2<TypeConfig> for Link {
                 count.fetch_add(1, Ordering::Relaxed);
                 wire::append_out(group, request)
             });
-            let replies = self.open_stream(outbound, &option).await?;
             let idle = option.soft_ttl().max(STREAM_IDLE_MIN);
+            let replies = self.open_stream(outbound, idle).await?;
             let state = Replies { link: self, replies, sent, received: 0, idle };
             Ok(futures::stream::unfold(Some(state), Replies::next).boxed())
         })
@@ -245,7 +246,7 @@ impl RaftNetworkV2<TypeConfig> for Link {
     ) -> Result<VoteResponse<TypeConfig>, RpcError> {
         let mut client = self.client(Purpose::Control)?;
         let message = self.request(wire::vote_request_out(self.group, &request));
-        let reply = self.bounded(RPCTypes::Vote, &option, client.vote(message)).await?;
+        let reply = self.bounded(RPCTypes::Vote, option.soft_ttl(), client.vote(message)).await?;
         wire::vote_reply_in(reply).map_err(|e| unreachable(&e.to_string()))
     }
 
@@ -256,7 +257,7 @@ impl RaftNetworkV2<TypeConfig> for Link {
     ) -> Result<VoteResponse<TypeConfig>, RpcError> {
         let mut client = self.client(Purpose::Control)?;
         let message = self.request(wire::vote_request_out(self.group, &request));
-        let reply = self.bounded(RPCTypes::Vote, &option, client.pre_vote(message)).await?;
+        let reply = self.bounded(RPCTypes::Vote, option.soft_ttl(), client.pre_vote(message)).await?;
         wire::vote_reply_in(reply).map_err(|e| unreachable(&e.to_string()))
     }
 
@@ -271,7 +272,7 @@ impl RaftNetworkV2<TypeConfig> for Link {
             v1::SnapshotPart { group: Some(self.group), vote: Some(wire::vote_out(&vote)), data: <_>::default() };
         let mut client = self.client(Purpose::Bulk)?;
         let message = self.request(futures::stream::iter([part]));
-        let reply = self.bounded(RPCTypes::InstallSnapshot, &option, client.snapshot(message)).await?;
+        let reply = self.bounded(RPCTypes::InstallSnapshot, option.soft_ttl(), client.snapshot(message)).await?;
         let vote = wire::vote_in(reply.vote).map_err(|e| unreachable(&e.to_string()))?;
         Ok(SnapshotResponse::new(vote))
     }
@@ -288,7 +289,7 @@ impl RaftNetworkV2<TypeConfig> for Link {
             to_replica: *request.to_node_id(),
             last: request.last_log_id().map(wire::id_out),
         });
-        let reply = self.bounded(RPCTypes::TransferLeader, &option, client.transfer_leader(message)).await?;
+        let reply = self.bounded(RPCTypes::TransferLeader, option.soft_ttl(), client.transfer_leader(message)).await?;
         if reply.accepted { Ok(Ok(())) } else { Err(unreachable(&reply.reason)) }
     }
 }

@@ -8,7 +8,7 @@ use futures::{Stream, StreamExt};
 use meridian_env::Halt;
 use meridian_proto::v1::peer_server::{Peer, PeerServer};
 use meridian_proto::{PROTOCOL_VERSION, status_of, v1};
-use meridian_types::{Code, Failure, GroupId, Incarnation, ReplicaId, limits};
+use meridian_types::{Code, Failure, GroupId, Incarnation, NodeId, ReplicaId, limits};
 use openraft::raft::{AppendEntriesRequest, TransferLeaderRequest};
 use parking_lot::RwLock;
 use tonic::{Request, Response, Status, Streaming};
@@ -57,7 +57,7 @@ impl Service {
             .max_encoding_message_size(limits::MESSAGE_BYTES_MAX)
     }
 
-    /// Refuses whoever belongs to another cluster, means another node, or speaks another version.
+    /// Refuses whoever belongs to another cluster, means another node, is no other node, or speaks another version.
     fn check<T>(&self, request: &Request<T>) -> Result<(), Status> {
         let text = |key: &str| request.metadata().get(key).and_then(|v| v.to_str().ok()).unwrap_or("").to_owned();
         let protocol = text("meridian-protocol");
@@ -77,20 +77,36 @@ impl Service {
         if to != own.0.to_string() {
             return Err(refuse(Code::WrongCluster, format!("peer means n{to}, this node is {own}")));
         }
-        Ok(())
+        let from = text("meridian-from");
+        match from.parse().map(NodeId) {
+            Ok(node) if node == own => {
+                Err(refuse(Code::WrongCluster, format!("peer says that it is {node}, which is this node")))
+            }
+            Ok(_) => Ok(()),
+            Err(_) => Err(refuse(Code::BadRequest, format!("peer says that it is node {from:?}, which is no number"))),
+        }
     }
 
-    fn replica(&self, group: Option<v1::GroupRef>) -> Result<Arc<dyn Replica>, Status> {
+    /// The replica that is asked, if the one that asks is another and the vote its own. openraft sends no other: leaders
+    /// append, hand over and send snapshots with the vote that made them leaders, candidates ask for a vote for themselves.
+    /// A replica that believed in a leader of its own id would lead without having been elected.
+    fn replica(&self, group: Option<v1::GroupRef>, vote: Option<v1::Vote>) -> Result<Arc<dyn Replica>, Status> {
         let group = group.ok_or_else(|| refuse(Code::BadRequest, "the group is missing"))?;
-        let replica = self.replicas.read().get(&GroupId(group.group)).cloned();
+        let (name, from) = (GroupId(group.group), ReplicaId(group.from));
+        let replica = self.replicas.read().get(&name).cloned();
         let wanted = (Incarnation(group.incarnation), ReplicaId(group.to));
-        match replica {
-            Some(replica) if (replica.incarnation(), replica.id()) == wanted => Ok(replica),
-            _ => {
-                let message = format!("{} has no replica {} of {}", self.peers.node(), wanted.1, GroupId(group.group));
-                Err(refuse(Code::NoGroup, message))
-            }
+        let Some(replica) = replica.filter(|replica| (replica.incarnation(), replica.id()) == wanted) else {
+            let message = format!("{} has no replica {} of {name}", self.peers.node(), wanted.1);
+            return Err(refuse(Code::NoGroup, message));
+        };
+        if from == wanted.1 {
+            return Err(refuse(Code::BadRequest, format!("{from} of {name} asks itself")));
         }
+        if let Some(vote) = vote.filter(|vote| vote.replica != from.0) {
+            let message = format!("{from} of {name} sends the vote of {}, not its own", ReplicaId(vote.replica));
+            return Err(refuse(Code::BadRequest, message));
+        }
+        Ok(replica)
     }
 }
 
@@ -111,15 +127,17 @@ fn requests(
     first: v1::AppendRequest,
     rest: Streaming<v1::AppendRequest>,
 ) -> impl Stream<Item = AppendEntriesRequest<TypeConfig>> {
-    let group = first.group;
+    let (group, sender) = (first.group, first.vote.map(|vote| vote.replica));
     let request = move |request: Result<v1::AppendRequest, Status>| match request {
-        Ok(request) if request.group == group => match wire::append_in(request) {
-            Ok(request) => Some(request),
-            Err(error) => {
-                tracing::error!(%error, "a peer sent a malformed append: its stream ends");
-                None
+        Ok(request) if (request.group, request.vote.map(|vote| vote.replica)) == (group, sender) => {
+            match wire::append_in(request) {
+                Ok(request) => Some(request),
+                Err(error) => {
+                    tracing::error!(%error, "a peer sent a malformed append: its stream ends");
+                    None
+                }
             }
-        },
+        }
         _ => None,
     };
     let all = futures::stream::iter([Ok(first)]).chain(rest);
@@ -139,28 +157,28 @@ impl Peer for Service {
         let Some(first) = stream.message().await? else {
             return Ok(Response::new(futures::stream::empty().boxed()));
         };
-        let replica = self.replica(first.group)?;
+        let replica = self.replica(first.group, first.vote)?;
         Ok(Response::new(replica.stream_append(requests(first, stream).boxed())))
     }
 
     async fn heartbeat(&self, request: Request<v1::AppendRequest>) -> Result<Response<v1::AppendReply>, Status> {
         self.check(&request)?;
         let request = request.into_inner();
-        let replica = self.replica(request.group)?;
+        let replica = self.replica(request.group, request.vote)?;
         Ok(Response::new(replica.heartbeat(request).await?))
     }
 
     async fn vote(&self, request: Request<v1::VoteRequest>) -> Result<Response<v1::VoteReply>, Status> {
         self.check(&request)?;
         let request = request.into_inner();
-        let replica = self.replica(request.group)?;
+        let replica = self.replica(request.group, request.vote)?;
         Ok(Response::new(replica.vote(request, false).await?))
     }
 
     async fn pre_vote(&self, request: Request<v1::VoteRequest>) -> Result<Response<v1::VoteReply>, Status> {
         self.check(&request)?;
         let request = request.into_inner();
-        let replica = self.replica(request.group)?;
+        let replica = self.replica(request.group, request.vote)?;
         Ok(Response::new(replica.vote(request, true).await?))
     }
 
@@ -170,9 +188,10 @@ impl Peer for Service {
     ) -> Result<Response<v1::TransferLeaderReply>, Status> {
         self.check(&request)?;
         let request = request.into_inner();
-        let replica = self.replica(request.group)?;
+        let replica = self.replica(request.group, request.from_leader)?;
+        let last = wire::id_in(request.last).map_err(|e| malformed(&e))?;
         let from = wire::vote_in(request.from_leader).map_err(|e| malformed(&e))?;
-        let request = TransferLeaderRequest::new(from, request.to_replica, request.last.map(wire::id_in));
+        let request = TransferLeaderRequest::new(from, request.to_replica, last);
         Ok(Response::new(replica.transfer(request).await?))
     }
 
@@ -182,7 +201,7 @@ impl Peer for Service {
     ) -> Result<Response<v1::SnapshotReply>, Status> {
         self.check(&request)?;
         let part = request.into_inner().message().await?.unwrap_or_default();
-        let replica = self.replica(part.group)?;
+        let replica = self.replica(part.group, part.vote)?;
         let vote = replica.current_vote().await?;
         tracing::error!(replica = %replica.id(), vote = %vote, "this replica needs a snapshot and stays out: {NO_SNAPSHOTS}");
         Err(refuse(Code::NotReady, NO_SNAPSHOTS))

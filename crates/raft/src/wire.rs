@@ -1,4 +1,5 @@
-//! openraft's messages as protobuf, both ways.
+//! openraft's messages as protobuf, both ways. What comes in is checked here, because openraft asserts what it takes to be
+//! true of its peers and adds without a look at what fits: nothing that a peer can send may make it panic.
 
 use meridian_proto::v1;
 use openraft::entry::RaftEntry;
@@ -8,13 +9,24 @@ use openraft::raft::{VoteRequest, VoteResponse};
 use crate::entry::{self, EntryError};
 use crate::types::{LogId, TypeConfig, Vote};
 
+/// Highest term that is taken from a peer. Every election adds one: half of what fits leaves more of them than a cluster can
+/// hold, even after a peer made up a term.
+const TERM_MAX: u64 = u64::MAX / 2;
+
+fn term_in(term: u64) -> Result<u64, EntryError> {
+    if term > TERM_MAX {
+        return Err(EntryError::Malformed("its term is one that no election reaches"));
+    }
+    Ok(term)
+}
+
 pub(crate) fn vote_out(vote: &Vote) -> v1::Vote {
     v1::Vote { term: vote.leader_id.term, replica: vote.leader_id.node_id, committed: vote.committed }
 }
 
 pub(crate) fn vote_in(vote: Option<v1::Vote>) -> Result<Vote, EntryError> {
     let vote = vote.ok_or(EntryError::Malformed("a vote is missing"))?;
-    let leader_id = openraft::impls::leader_id_adv::LeaderId { term: vote.term, node_id: vote.replica };
+    let leader_id = openraft::impls::leader_id_adv::LeaderId { term: term_in(vote.term)?, node_id: vote.replica };
     Ok(Vote { leader_id, committed: vote.committed })
 }
 
@@ -22,8 +34,19 @@ pub(crate) fn id_out(id: &LogId) -> v1::LogId {
     v1::LogId { term: id.leader_id.term, replica: id.leader_id.node_id, index: id.index }
 }
 
-pub(crate) fn id_in(id: v1::LogId) -> LogId {
-    entry::log_id(id.term, id.replica, id.index)
+fn one_id_in(id: v1::LogId) -> Result<LogId, EntryError> {
+    with_successor(entry::log_id(term_in(id.term)?, id.replica, id.index))
+}
+
+pub(crate) fn id_in(id: Option<v1::LogId>) -> Result<Option<LogId>, EntryError> {
+    id.map(one_id_in).transpose()
+}
+
+fn with_successor(id: LogId) -> Result<LogId, EntryError> {
+    if id.index == u64::MAX {
+        return Err(EntryError::Malformed("no entry follows the last index"));
+    }
+    Ok(id)
 }
 
 pub(crate) fn append_out(group: v1::GroupRef, request: AppendEntriesRequest<TypeConfig>) -> v1::AppendRequest {
@@ -41,29 +64,29 @@ pub(crate) fn append_out(group: v1::GroupRef, request: AppendEntriesRequest<Type
 }
 
 pub(crate) fn append_in(request: v1::AppendRequest) -> Result<AppendEntriesRequest<TypeConfig>, EntryError> {
-    let entries: Result<Vec<_>, _> = request.entries.into_iter().map(|e| entry::decode(&e.head, e.payload)).collect();
-    let (entries, previous) = (entries?, request.previous.map(id_in));
-    // openraft asserts that entries follow each other, and the log that the first one follows its last: a peer must not be
-    // able to make them fail.
-    let mut expected = match &previous {
-        Some(previous) => previous.index.checked_add(1),
-        None => Some(0),
-    };
-    if expected.is_none() {
-        return Err(EntryError::Malformed("no entry follows the last index"));
+    let vote = vote_in(request.vote)?;
+    if !vote.committed {
+        return Err(EntryError::Malformed("an append comes from a leader, and its vote is not committed"));
     }
+    let (previous, committed) = (id_in(request.previous)?, id_in(request.committed)?);
+    let entries: Result<Vec<_>, _> = request.entries.into_iter().map(|e| entry::decode(&e.head, e.payload)).collect();
+    let entries = entries?;
+    let mut last = previous;
     for entry in &entries {
-        if Some(entry.log_id_parts().1) != expected {
+        let id = with_successor(entry.log_id())?;
+        if id.index != last.map_or(0, |last| last.index + 1) {
             return Err(EntryError::Malformed("the entries of an append do not follow each other"));
         }
-        expected = expected.and_then(|index| index.checked_add(1));
+        if last.is_some_and(|last| id.leader_id < last.leader_id) {
+            return Err(EntryError::Malformed("an entry of an append has an earlier leader than the one before it"));
+        }
+        last = Some(id);
     }
-    Ok(AppendEntriesRequest {
-        vote: vote_in(request.vote)?,
-        prev_log_id: previous,
-        entries,
-        leader_commit: request.committed.map(id_in),
-    })
+    // The leaders of entries never go back, so that the last one's is the latest; this bounds their terms as well.
+    if last.max(committed).is_some_and(|id| id.leader_id > vote.leader_id) {
+        return Err(EntryError::Malformed("an append names an entry of a later leader than its own"));
+    }
+    Ok(AppendEntriesRequest { vote, prev_log_id: previous, entries, leader_commit: committed })
 }
 
 /// The reply to one request of a stream.
@@ -81,8 +104,8 @@ pub(crate) fn appended_out(result: StreamAppendResult<TypeConfig>) -> v1::Append
 pub(crate) fn appended_in(reply: v1::AppendReply) -> Result<StreamAppendResult<TypeConfig>, EntryError> {
     use v1::append_reply::Result as Part;
     Ok(match reply.result.ok_or(EntryError::Malformed("an append's result is missing"))? {
-        Part::Appended(appended) => Ok(appended.last.map(id_in)),
-        Part::Conflict(at) => Err(StreamAppendError::Conflict(id_in(at))),
+        Part::Appended(appended) => Ok(id_in(appended.last)?),
+        Part::Conflict(at) => Err(StreamAppendError::Conflict(one_id_in(at)?)),
         Part::HigherVote(vote) => Err(StreamAppendError::HigherVote(vote_in(Some(vote))?)),
     })
 }
@@ -109,7 +132,7 @@ pub(crate) fn response_in(reply: v1::AppendReply) -> Result<AppendEntriesRespons
     use v1::append_reply::Result as Part;
     Ok(match reply.result.ok_or(EntryError::Malformed("an append's result is missing"))? {
         Part::Appended(v1::Appended { partial: false, .. }) => AppendEntriesResponse::Success,
-        Part::Appended(v1::Appended { last, .. }) => AppendEntriesResponse::PartialSuccess(last.map(id_in)),
+        Part::Appended(v1::Appended { last, .. }) => AppendEntriesResponse::PartialSuccess(id_in(last)?),
         Part::Conflict(_) => AppendEntriesResponse::Conflict,
         Part::HigherVote(vote) => AppendEntriesResponse::HigherVote(vote_in(Some(vote))?),
     })
@@ -125,11 +148,11 @@ pub(crate) fn vote_request_out(group: v1::GroupRef, request: &VoteRequest<TypeCo
 }
 
 pub(crate) fn vote_request_in(request: v1::VoteRequest) -> Result<VoteRequest<TypeConfig>, EntryError> {
-    Ok(VoteRequest {
-        vote: vote_in(request.vote)?,
-        last_log_id: request.last.map(id_in),
-        leadership_transfer: request.leader_transfer,
-    })
+    let vote = vote_in(request.vote)?;
+    if vote.committed {
+        return Err(EntryError::Malformed("a vote that is asked for is committed already"));
+    }
+    Ok(VoteRequest { vote, last_log_id: id_in(request.last)?, leadership_transfer: request.leader_transfer })
 }
 
 pub(crate) fn vote_reply_out(reply: &VoteResponse<TypeConfig>) -> v1::VoteReply {
@@ -141,7 +164,7 @@ pub(crate) fn vote_reply_out(reply: &VoteResponse<TypeConfig>) -> v1::VoteReply 
 }
 
 pub(crate) fn vote_reply_in(reply: v1::VoteReply) -> Result<VoteResponse<TypeConfig>, EntryError> {
-    Ok(VoteResponse { vote: vote_in(reply.vote)?, vote_granted: reply.granted, last_log_id: reply.last.map(id_in) })
+    Ok(VoteResponse { vote: vote_in(reply.vote)?, vote_granted: reply.granted, last_log_id: id_in(reply.last)? })
 }
 
 #[cfg(test)]

@@ -1,20 +1,24 @@
-//! `meridian.v1.Data`: rows, frames and queries.
+//! `meridian.v1.Data`: rows, frames and queries. A message is 4 MiB and its headers at most; larger ones are refused by the
+//! transport before they are decoded.
 
 use std::pin::Pin;
 use std::sync::Arc;
 
 use futures::{Stream, StreamExt};
 use meridian_proto::{request_id, status_of, v1};
-use meridian_types::Failure;
+use meridian_types::{Code, Failure, limits};
 use prost::Message;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::context;
 use crate::front::{Front, QUERY_TIMEOUT};
-use crate::write::{Ids, Refusal, Source, Stored, counted};
+use crate::write::{Failed, Ids, Refusal, Source, Stored, counted};
 
 /// Frames of one stream under way at a time; the rest waits with the client.
 const FRAMES_MAX: usize = 64;
+
+/// Refused rows that the message of a status names: it travels in headers, which have little room.
+const REFUSED_TEXT_BYTES_MAX: usize = 2 << 10;
 
 /// The service.
 #[derive(Clone, Debug)]
@@ -35,7 +39,7 @@ impl v1::data_server::Data for Data {
         let span = tracing::info_span!("write", endpoint = "rows", database = request.database);
         let written = write_rows(front, &context, request);
         let result = counted(front, "write_rows", span, written).await;
-        Ok(Response::new(reply(id, result.map_err(|failure| status_of(&failure))?)))
+        Ok(Response::new(reply(id, result.map_err(|failed| status_of(&whole_failure(failed)))?)))
     }
 
     async fn write_frames(
@@ -57,9 +61,9 @@ impl v1::data_server::Data for Data {
                 let span = tracing::info_span!("write", endpoint = "frame", database = frame.database);
                 let written = front.write_frame(&context, frame);
                 let result = counted(&front, "write_frames", span, written).await;
-                let failed = |failure: Failure| v1::FrameReply {
+                let failed = |failed: Failed| v1::FrameReply {
                     request: id,
-                    error: Some(failure.into()),
+                    error: Some(failed.failure.into()),
                     ..v1::FrameReply::default()
                 };
                 Ok(result.map_or_else(failed, |stored| reply(id, stored)))
@@ -79,17 +83,49 @@ async fn write_rows(
     front: &Front,
     context: &meridian_env::Context,
     request: v1::WriteRequest,
-) -> Result<Stored, Failure> {
+) -> Result<Stored, Failed> {
+    check_count(request.rows.len())?;
     let ids = match &request.request {
         None => Ids::Own,
-        id => Ids::Exactly { request: request_id(id.as_ref())?, pending_from: request.pending_from },
+        id => Ids::Exactly {
+            request: request_id(id.as_ref()).map_err(Failure::from)?,
+            pending_from: request.pending_from,
+        },
     };
     let bytes = request.encoded_len();
     let mut held = front.budget.hold();
     held.grow_to(bytes)?;
     front.metrics.body_bytes.inc_by(bytes as u64);
-    let rows = request.rows.into();
+    let rows = Arc::new(request.rows);
     front.write(context, &request.database, Source::Rows { rows, bytes }, ids).await
+}
+
+/// Each row has a point at least, or is refused.
+fn check_count(rows: usize) -> Result<(), Failure> {
+    let max = limits::REQUEST_POINTS_MAX;
+    if rows <= max {
+        return Ok(());
+    }
+    let text =
+        format!("the request has {rows} rows, over the limit of {max} points (field values): send fewer at a time");
+    Err(Failure::new(Code::OverLimit, text))
+}
+
+/// The failure with the refused rows named in its sentence: a status has no other place for them.
+fn whole_failure(failed: Failed) -> Failure {
+    let Failed { mut failure, refused, rows } = failed;
+    let Some(counted) = refused.counted("row", rows) else { return failure };
+    let mut text = format!("; besides, {counted}");
+    for Refusal { number, reason, .. } in refused.first().iter().skip(1) {
+        let next = format!("; row {number}: {reason}");
+        if text.len() + next.len() > REFUSED_TEXT_BYTES_MAX {
+            text.push_str("; and more");
+            break;
+        }
+        text.push_str(&next);
+    }
+    failure.message.push_str(&text);
+    failure
 }
 
 fn reply(request: Option<v1::RequestId>, stored: Stored) -> v1::FrameReply {
@@ -106,5 +142,40 @@ fn reply(request: Option<v1::RequestId>, stored: Stored) -> v1::FrameReply {
         rejected: stored.refused.first().iter().map(rejection).collect(),
         rejected_total: stored.refused.total(),
         error: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use meridian_dialect::line_protocol::LineError;
+
+    use super::*;
+    use crate::write::Refused;
+
+    #[test]
+    fn rows_are_counted_before_they_are_looked_at() {
+        assert_eq!(check_count(limits::REQUEST_POINTS_MAX), Ok(()));
+        let failure = check_count(limits::REQUEST_POINTS_MAX + 1).expect_err("too many");
+        assert_eq!(failure.code, Code::OverLimit);
+        assert!(failure.message.contains("1000001 rows, over the limit of 1000000 points"), "{failure}");
+    }
+
+    #[test]
+    fn a_status_names_refused_rows_as_far_as_it_has_room() {
+        let failed = |numbers: std::ops::Range<u64>| {
+            let mut refused = Refused::default();
+            numbers.for_each(|number| refused.add(number, &LineError::NoMeasurement.into()));
+            let failure = Failure::new(Code::Unknown, "why");
+            whole_failure(Failed { failure, refused, rows: 900 }).message
+        };
+        assert_eq!(failed(0..0), "why");
+        let reason = "the line has no measurement before its tags or fields: begin it with a name";
+        assert_eq!(
+            failed(3..5),
+            format!("why; besides, 2 of 900 rows were refused; the first is row 3: {reason}; row 4: {reason}")
+        );
+        let long = failed(0..800);
+        assert!(long.ends_with("; and more") && long.contains("800 of 900 rows"), "{long}");
+        assert!(long.len() < REFUSED_TEXT_BYTES_MAX + 100, "{}", long.len());
     }
 }

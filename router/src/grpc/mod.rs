@@ -20,8 +20,11 @@ use crate::front::Front;
 /// Silence after which a client is asked whether it lives, and the longest time for its answer.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Calls of one connection at a time.
-const STREAMS_MAX: u32 = 1_024;
+/// Calls of one connection at a time. Each may hold a whole message before the budget of writes counts it.
+const STREAMS_MAX: u32 = 128;
+/// One message of a client, as it arrives: the largest frame, and what stands around it. Holds for rows, too: decoded, they
+/// take many times their bytes on the wire, so that larger batches belong into frames or several requests.
+const DATA_BYTES_MAX: usize = limits::FRAME_BYTES_MAX + (64 << 10);
 /// HTTP/2 windows of what clients send.
 const STREAM_WINDOW: u32 = 4 << 20;
 const CONNECTION_WINDOW: u32 = 16 << 20;
@@ -38,7 +41,7 @@ pub(crate) async fn serve(front: Arc<Front>, listener: Box<dyn Listener>) -> Res
     };
     let (v1, v1alpha) = (reflection().build_v1(), reflection().build_v1alpha());
     let data = DataServer::new(data::Data(Arc::clone(&front)))
-        .max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
+        .max_decoding_message_size(DATA_BYTES_MAX)
         .max_encoding_message_size(limits::MESSAGE_BYTES_MAX);
     let stopped = front.stopped();
     Server::builder()

@@ -9,7 +9,7 @@ use meridian_proto::http_status;
 use meridian_types::{Code, Failure, Kind};
 use serde::Serialize;
 
-use crate::write::{Refusal, Stored};
+use crate::write::{Failed, Refusal, Stored};
 
 /// Who asks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,13 +38,17 @@ struct BodyV1<'a> {
 }
 
 /// The answer to a write.
-pub(super) fn of_write(dialect: Dialect, result: &Result<Stored, Failure>) -> Response {
+pub(super) fn of_write(dialect: Dialect, result: &Result<Stored, Failed>) -> Response {
     match result {
         Ok(stored) => match partial(stored) {
             None => StatusCode::NO_CONTENT.into_response(),
             Some(refused) => answer(dialect, &refused, stored.refused.first()),
         },
-        Err(failed) => failure(dialect, failed),
+        Err(Failed { failure: failed, refused, rows }) => {
+            let Some(counted) = refused.counted("line", *rows) else { return failure(dialect, failed) };
+            let message = format!("{}; besides, {counted}", failed.message);
+            answer(dialect, &Failure { message, ..failed.clone() }, refused.first())
+        }
     }
 }
 
@@ -118,12 +122,16 @@ mod tests {
         format!("{head} {}", String::from_utf8_lossy(&body))
     }
 
-    fn stored(refused: &[u64], rows: u64) -> Result<Stored, Failure> {
+    fn list(numbers: &[u64]) -> Refused {
         let mut list = Refused::default();
-        for number in refused {
+        for number in numbers {
             list.add(*number, &LineError::NoMeasurement.into());
         }
-        Ok(Stored { points: 0, witnesses: Vec::new(), refused: list, rows })
+        list
+    }
+
+    fn stored(refused: &[u64], rows: u64) -> Result<Stored, Failed> {
+        Ok(Stored { points: 0, witnesses: Vec::new(), refused: list(refused), rows })
     }
 
     #[test]
@@ -159,11 +167,33 @@ mod tests {
     }
 
     #[test]
+    fn a_failure_of_the_rest_leaves_no_refused_line_unnamed() {
+        let reason = "the line has no measurement before its tags or fields: begin it with a name";
+        let failed = |dialect, refused: &[u64]| {
+            let failure = Failure::new(Code::NoLeader, "why");
+            text(of_write(dialect, &Err(Failed { failure, refused: list(refused), rows: 5 })))
+        };
+        assert_eq!(
+            failed(Dialect::V2, &[3, 4]),
+            format!(
+                r#"503 1 {{"code":"unavailable","message":"E0014: why; besides, 2 of 5 lines were refused; the first is line 3: {reason}","lines":[{{"line":3,"reason":"{reason}"}},{{"line":4,"reason":"{reason}"}}]}}"#
+            )
+        );
+        assert_eq!(
+            failed(Dialect::V1, &[3, 4]),
+            format!(
+                r#"503 1 {{"error":"E0014: why; besides, 2 of 5 lines were refused; the first is line 3: {reason}; line 4: {reason}"}}"#
+            )
+        );
+        assert_eq!(failed(Dialect::V2, &[]), r#"503 1 {"code":"unavailable","message":"E0014: why"}"#);
+    }
+
+    #[test]
     fn failures_in_both_dialects() {
         let failed = |dialect, code, retry| {
             let mut failure = Failure::new(code, "why \"x\"");
             failure.retry_after_ms = retry;
-            text(of_write(dialect, &Err(failure)))
+            text(of_write(dialect, &Err(failure.into())))
         };
         for (code, retry, want) in [
             (Code::BadRequest, None, r#"400 {"code":"invalid","message":"E0001: why \"x\""}"#),

@@ -50,7 +50,7 @@ pub(super) enum BodyError {
     #[error("the body is no whole gzip: {0}; check Content-Encoding, and that nothing cut it")]
     Gzip(std::io::Error),
     /// The connection broke, or was too slow.
-    #[error("the body did not arrive: {0}")]
+    #[error("the body did not arrive, and nothing of it is stored: {0}; send it again")]
     Cut(String),
     /// No room in this router.
     #[error("{0}")]
@@ -62,7 +62,9 @@ impl From<BodyError> for Failure {
         let code = match error {
             BodyError::Busy(failure) => return failure,
             BodyError::TooLarge | BodyError::DecodedTooLarge | BodyError::Ratio | BodyError::Members => Code::OverLimit,
-            BodyError::Encoding(_) | BodyError::Gzip(_) | BodyError::Cut(_) => Code::BadRequest,
+            BodyError::Encoding(_) | BodyError::Gzip(_) => Code::BadRequest,
+            // The request may be fine: foreign clients drop what a 400 answers, and send again what a 503 does.
+            BodyError::Cut(_) => Code::Unreachable,
         };
         Self::new(code, error.to_string())
     }
@@ -94,8 +96,7 @@ pub(super) async fn read(
     match encoding {
         Encoding::Identity => Ok((bytes, held)),
         Encoding::Gzip => {
-            let job = move || inflate(&bytes, |decoded| held.grow_to(decoded)).map(|bytes| (bytes, held));
-            run(&*front.env.work, Class::Scan, job).await
+            run(&*front.env.work, Class::Scan, move || undo(&bytes, &mut held).map(|bytes| (bytes, held))).await
         }
     }
 }
@@ -121,6 +122,12 @@ async fn collect(announced: Option<usize>, mut body: Body, held: &mut Held) -> R
         bytes.extend_from_slice(&data);
     }
     Ok(bytes.freeze())
+}
+
+/// Undoes gzip while the hold counts both forms, which are here at the same time. What is more than the whole budget holds
+/// all of it: the largest body that is allowed must fit when nothing else is under way.
+fn undo(gzip: &[u8], held: &mut Held) -> Result<Bytes, BodyError> {
+    inflate(gzip, |decoded| held.grow_to((gzip.len() + decoded).min(limits::NODE_PROPOSAL_BYTES_MAX)))
 }
 
 /// Undoes gzip of one or more members. `grow` is told the size so far before it is reached, and may refuse it.

@@ -3,7 +3,6 @@
 mod answer; // what a write came to, in the words of v1 and v2
 mod body; // bytes off the wire, undone and bounded
 mod key; // Idempotency-Key
-mod listener; // connections of `Env.net` for axum
 mod write; // POST /api/v2/write and /write
 
 use std::sync::Arc;
@@ -13,22 +12,20 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use meridian_env::Listener;
+use meridian_env::{HttpListener, Identity, Listener};
 use meridian_types::{Code, Failure};
 use serde_json::json;
 
 use crate::RunError;
 use crate::front::Front;
-use listener::{Accepting, Peer};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Serves HTTP until the router stops and all requests are answered.
 pub(crate) async fn serve(front: Arc<Front>, listener: Box<dyn Listener>) -> Result<(), RunError> {
     let stopped = front.stopped();
-    let clock = Arc::clone(&front.env.clock);
-    let paths = paths(front).into_make_service_with_connect_info::<Peer>();
-    let serving = axum::serve(Accepting::new(listener, clock), paths).with_graceful_shutdown(stopped);
+    let paths = paths(front).into_make_service_with_connect_info::<Identity>();
+    let serving = axum::serve(HttpListener::new(listener), paths).with_graceful_shutdown(stopped);
     serving.await.map_err(RunError::Http)
 }
 

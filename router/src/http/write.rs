@@ -7,14 +7,14 @@ use axum::extract::{ConnectInfo, Query, Request, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use meridian_dialect::line_protocol::Precision;
+use meridian_env::Identity;
 use meridian_types::{Code, Failure};
 use serde::Deserialize;
 
 use super::answer::{self, Dialect};
-use super::listener::Peer;
 use super::{body, key};
 use crate::front::{Front, clip};
-use crate::write::{Ids, Source, Stored, counted};
+use crate::write::{Failed, Ids, Source, Stored, counted};
 
 /// What the query string of either path may say; `org`, `rp` and what else is there is ignored.
 #[derive(Default, Debug, Deserialize)]
@@ -29,7 +29,7 @@ type Parsed = Result<Query<Params>, QueryRejection>;
 /// InfluxDB 2's write.
 pub(super) async fn v2(
     State(front): State<Arc<Front>>,
-    ConnectInfo(peer): ConnectInfo<Peer>,
+    ConnectInfo(peer): ConnectInfo<Identity>,
     params: Parsed,
     request: Request,
 ) -> Response {
@@ -39,19 +39,19 @@ pub(super) async fn v2(
 /// InfluxDB 1's write.
 pub(super) async fn v1(
     State(front): State<Arc<Front>>,
-    ConnectInfo(peer): ConnectInfo<Peer>,
+    ConnectInfo(peer): ConnectInfo<Identity>,
     params: Parsed,
     request: Request,
 ) -> Response {
     answer_to(Dialect::V1, front, peer, params, request).await
 }
 
-async fn answer_to(dialect: Dialect, front: Arc<Front>, peer: Peer, params: Parsed, request: Request) -> Response {
+async fn answer_to(dialect: Dialect, front: Arc<Front>, peer: Identity, params: Parsed, request: Request) -> Response {
     let endpoint = match dialect {
         Dialect::V1 => "write_v1",
         Dialect::V2 => "write_v2",
     };
-    let span = tracing::info_span!("write", endpoint, peer = %peer.0, database = tracing::field::Empty);
+    let span = tracing::info_span!("write", endpoint, peer = %peer.address, database = tracing::field::Empty);
     let result = counted(&front, endpoint, span, write(dialect, &front, peer, params, request)).await;
     answer::of_write(dialect, &result)
 }
@@ -59,19 +59,19 @@ async fn answer_to(dialect: Dialect, front: Arc<Front>, peer: Peer, params: Pars
 async fn write(
     dialect: Dialect,
     front: &Front,
-    peer: Peer,
+    peer: Identity,
     params: Parsed,
     request: Request,
-) -> Result<Stored, Failure> {
+) -> Result<Stored, Failed> {
     let Query(params) = params.map_err(|error| bad_request(error.body_text()))?;
     let (database, precision) = target(dialect, params)?;
     tracing::Span::current().record("database", &database);
     let (parts, body) = request.into_parts();
     let ids = ids(&parts.headers)?;
     let traceparent = parts.headers.get("traceparent").and_then(|value| value.to_str().ok());
-    let context = front.context(peer.0, front.config.request_timeout, traceparent);
+    let context = front.context(peer.address, front.config.request_timeout, traceparent);
     // Held until the answer is known: the frames that are made of the body live as long.
-    let (body, _held) = body::read(front, &context, &parts.headers, body).await?;
+    let (body, _held) = body::read(front, &context, &parts.headers, body).await.map_err(Failure::from)?;
     front.write(&context, &database, Source::Lines { body, precision }, ids).await
 }
 

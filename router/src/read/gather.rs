@@ -72,7 +72,9 @@ impl Gather {
         let mut count = 0;
         while !self.merge.done() {
             if let Some(input) = self.merge.wants() {
-                match self.scans[input].next().await? {
+                // A shard may think for long: a client that is gone must not keep it, and our permit, until it is done.
+                let Ok(next) = unless_gone(replies, self.scans[input].next()).await else { return Ok(Err(Gone)) };
+                match next? {
                     None => self.merge.finish_input(input),
                     Some(bytes) => self.merge.push(input, self.decode(env, bytes).await?),
                 }
@@ -96,6 +98,15 @@ impl Gather {
         let job = move || Batch::decode(&plan, &bytes);
         let batch = if inline { job() } else { run(&*env.work, Class::Scan, job).await };
         batch.map_err(|error| Failure::new(error.code(), error.to_string()))
+    }
+}
+
+/// What `waiting` comes to, unless the client goes away before.
+async fn unless_gone<T>(replies: &Replies, waiting: impl Future<Output = T>) -> Result<T, Gone> {
+    tokio::select! {
+        biased;
+        () = replies.closed() => Err(Gone),
+        done = waiting => Ok(done),
     }
 }
 
@@ -144,9 +155,20 @@ fn row_out(row: Row) -> v1::ResultRow {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt;
     use meridian_types::{TimeRange, Timestamp, Value};
 
     use super::*;
+
+    #[test]
+    fn a_client_that_leaves_is_noticed_while_a_shard_is_silent() {
+        let (replies, answer) = tokio::sync::mpsc::channel(1);
+        assert!(matches!(unless_gone(&replies, std::future::ready(7)).now_or_never(), Some(Ok(7))));
+        let mut waiting = Box::pin(unless_gone(&replies, std::future::pending::<()>()));
+        assert!(waiting.as_mut().now_or_never().is_none(), "the shard is silent and the client is there");
+        drop(answer);
+        assert!(matches!(waiting.now_or_never(), Some(Err(Gone))));
+    }
 
     #[test]
     fn columns_have_names_and_types() {

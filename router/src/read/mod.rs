@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use futures::future::try_join_all;
 use meridian_client::{Database, Map};
-use meridian_env::Context;
+use meridian_env::{Class, Context, run};
 use meridian_proto::v1;
 use meridian_query::Plan;
 use meridian_types::{Code, Failure};
@@ -21,7 +21,7 @@ use tracing::Instrument;
 use crate::front::Front;
 use crate::metrics::outcome_of;
 use gather::Gather;
-use plan::plan;
+use plan::Asked;
 
 /// Messages that wait for a slow client; the rest waits with the shards.
 const MESSAGES_WAITING: usize = 2;
@@ -72,7 +72,11 @@ impl Front {
             let text = "too many queries are under way in this router: send again later, or through another";
             return Err(Failure::new(Code::Overloaded, text).retry_after_ms(RETRY_AFTER_MS));
         };
-        let (map, database, plan) = self.plan(context, &select).await?;
+        let inline = select.matchers.is_empty();
+        let check = move || Asked::check(select);
+        // Compiling patterns can take long.
+        let asked = if inline { check() } else { run(&*self.env.work, Class::Scan, check).await }?;
+        let (map, database, plan) = self.plan(context, &asked).await?;
         if map.epochs.is_empty() {
             return Err(Failure::new(Code::NotReady, "the cluster is not formed yet: it has no shards"));
         }
@@ -84,17 +88,18 @@ impl Front {
 
     /// The plan, by a map that is known to be new enough: fields keep their types for ever, so fields that are named and known
     /// need no newer one; "all fields" and names that are not known do.
-    async fn plan(&self, context: &Context, select: &v1::Select) -> Result<(Arc<Map>, Arc<Database>, Plan), Failure> {
-        let database = self.database(context, &select.database, false).await?;
+    async fn plan(&self, context: &Context, asked: &Asked) -> Result<(Arc<Map>, Arc<Database>, Plan), Failure> {
+        let select = &asked.select;
+        let database = self.database(context, &select.database).await?;
         let map = self.cluster.map();
         if !select.fields.is_empty()
-            && let Ok(plan) = plan(select, &map, &database)
+            && let Ok(plan) = asked.plan(&map, &database)
         {
             return Ok((map, database, plan));
         }
         let map = self.cluster.refresh(context).await?;
-        let database = self.database(context, &select.database, false).await?;
-        let plan = plan(select, &map, &database)?;
+        let database = self.database(context, &select.database).await?;
+        let plan = asked.plan(&map, &database)?;
         Ok((map, database, plan))
     }
 }

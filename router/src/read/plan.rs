@@ -2,8 +2,8 @@
 
 use meridian_client::{Database, Map};
 use meridian_proto::{ConvertError, v1};
-use meridian_query::{Aggregate, MatchOp, Matcher, Plan, PlanError, Window};
-use meridian_types::{Code, Duration, Failure, FieldType, TimeRange};
+use meridian_query::{Aggregate, MATCHERS_MAX, MatchOp, Matcher, Plan, PlanError, Window};
+use meridian_types::{Code, Duration, Failure, FieldType, TimeRange, limits};
 
 use crate::front::clip;
 
@@ -51,21 +51,51 @@ impl From<QueryError> for Failure {
     }
 }
 
-/// The plan of a query, with the fields' types.
-pub(super) fn plan(select: &v1::Select, map: &Map, database: &Database) -> Result<Plan, QueryError> {
-    let range = select.range.map_or(Ok(TimeRange::ALL), TimeRange::try_from)?;
-    let matchers = select.matchers.iter().map(matcher).collect::<Result<Vec<_>, _>>()?;
-    let aggregates = select.aggregates.iter().map(|number| aggregate(*number)).collect::<Result<Vec<_>, _>>()?;
-    let window = window(select.every, select.offset)?;
-    let plan = Plan::builder(&select.measurement, range)
-        .fields(fields(select, map, database)?)
-        .matchers(matchers)
-        .window(window)
-        .aggregates(aggregates)
-        .group_by(select.group_by.iter().cloned())
-        .descending(select.descending)
-        .limit(select.limit);
-    Ok(plan.build()?)
+/// What was asked, so far as it can be checked without a map. Patterns are compiled once, however many maps are tried.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) select: v1::Select,
+    range: TimeRange,
+    matchers: Vec<Matcher>,
+    aggregates: Vec<Aggregate>,
+    window: Option<Window>,
+}
+
+impl Asked {
+    /// Checks a query. Whatever has a limit is counted before anything is made of it.
+    pub(super) fn check(select: v1::Select) -> Result<Self, QueryError> {
+        for (what, count, limit) in [
+            ("matchers", select.matchers.len(), MATCHERS_MAX),
+            ("fields", select.fields.len(), limits::FIELDS_MAX),
+            ("aggregates", select.aggregates.len(), Aggregate::ALL.len()),
+            ("tags to group by", select.group_by.len(), limits::TAGS_MAX),
+        ] {
+            if count > limit {
+                return Err(PlanError::TooMany { what, count, limit }.into());
+            }
+        }
+        Ok(Self {
+            range: select.range.map_or(Ok(TimeRange::ALL), TimeRange::try_from)?,
+            aggregates: select.aggregates.iter().map(|number| aggregate(*number)).collect::<Result<_, _>>()?,
+            window: window(select.every, select.offset)?,
+            matchers: select.matchers.iter().map(matcher).collect::<Result<_, _>>()?,
+            select,
+        })
+    }
+
+    /// The plan of the query, with the fields' types.
+    pub(super) fn plan(&self, map: &Map, database: &Database) -> Result<Plan, QueryError> {
+        let select = &self.select;
+        let plan = Plan::builder(&select.measurement, self.range)
+            .fields(fields(select, map, database)?)
+            .matchers(self.matchers.iter().cloned())
+            .window(self.window)
+            .aggregates(self.aggregates.iter().copied())
+            .group_by(select.group_by.iter().cloned())
+            .descending(select.descending)
+            .limit(select.limit);
+        Ok(plan.build()?)
+    }
 }
 
 fn fields(select: &v1::Select, map: &Map, database: &Database) -> Result<Vec<(String, FieldType)>, QueryError> {
@@ -132,7 +162,8 @@ mod tests {
     #[test]
     fn what_does_not_exist_is_named() {
         let select = v1::Select { measurement: "cpu".into(), ..v1::Select::default() };
-        let failure = Failure::from(plan(&select, &Map::default(), &database()).expect_err("nothing is there"));
+        let asked = Asked::check(select).expect("it can be asked");
+        let failure = Failure::from(asked.plan(&Map::default(), &database()).expect_err("nothing is there"));
         assert_eq!(failure.code, Code::NoMeasurement);
         assert_eq!(failure.message, "measurement \"cpu\" does not exist in this database: names are case-sensitive");
     }
@@ -144,13 +175,36 @@ mod tests {
         assert_eq!(window(-1, 0), Err(QueryError::Negative { what: "every", nanos: -1 }));
         assert!(matches!(window(5, 3), Ok(Some(_))));
         let mut select = v1::Select { measurement: "cpu".into(), aggregates: vec![99], ..v1::Select::default() };
-        let code =
-            |select: &v1::Select| Failure::from(plan(select, &Map::default(), &database()).expect_err("bad")).code;
+        let code = |select: &v1::Select| Failure::from(Asked::check(select.clone()).expect_err("bad")).code;
         assert_eq!(code(&select), Code::BadQuery);
         select.aggregates = vec![v1::Aggregate::Mean.into()];
         select.matchers = vec![v1::Matcher { tag: "a".into(), op: v1::MatchOp::Re.into(), value: "(".into() }];
         assert_eq!(code(&select), Code::BadQuery);
         select.matchers[0].op = 0;
         assert_eq!(code(&select), Code::BadQuery);
+    }
+
+    /// A bad pattern after the last allowed one would be named if patterns were looked at before they are counted.
+    #[test]
+    fn lists_are_counted_before_anything_is_made_of_them() {
+        let bad = v1::Matcher { tag: "a".into(), op: v1::MatchOp::Re.into(), value: "(".into() };
+        let many = |fields, aggregates, group_by, matchers| v1::Select {
+            fields: vec![String::new(); fields],
+            aggregates: vec![99; aggregates],
+            group_by: vec![String::new(); group_by],
+            matchers: vec![bad.clone(); matchers],
+            ..v1::Select::default()
+        };
+        for (what, select) in [
+            ("65 matchers", many(0, 0, 0, 65)),
+            ("1025 fields", many(1_025, 1, 0, 1)),
+            ("8 aggregates", many(0, 8, 0, 1)),
+            ("65 tags to group by", many(0, 1, 65, 1)),
+        ] {
+            let failure = Failure::from(Asked::check(select).expect_err("too many"));
+            assert_eq!(failure.code, Code::OverLimit);
+            assert!(failure.message.starts_with(what), "{failure}");
+        }
+        assert_eq!(Failure::from(Asked::check(many(0, 0, 0, 64)).expect_err("bad")).code, Code::BadQuery);
     }
 }

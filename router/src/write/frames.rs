@@ -7,11 +7,11 @@ use meridian_client::{Database, Map};
 use meridian_env::{Class, Context, run};
 use meridian_frame::Frame;
 use meridian_proto::{request_id, v1};
-use meridian_types::{Code, Failure, FieldType, ShardId, Timestamp, limits};
+use meridian_types::{Code, Failure, ShardId, Timestamp, limits};
 
 use super::prepare::not_one_frame;
 use super::refused::Refused;
-use super::{INLINE_BYTES_MAX, Ids, Stored, latest, no_owner};
+use super::{INLINE_BYTES_MAX, Ids, Stored, Unseen, check_birth, is_made, latest, no_owner};
 use crate::front::Front;
 
 impl Front {
@@ -19,16 +19,21 @@ impl Front {
     pub(crate) async fn write_frame(&self, context: &Context, request: v1::FrameRequest) -> Result<Stored, Failure> {
         let ids = Ids::Exactly { request: request_id(request.request.as_ref())?, pending_from: request.pending_from };
         let clock = self.env.clock.wall();
-        self.check_birth(ids, clock)?;
+        check_birth(ids, clock)?;
         let mut held = self.budget.hold();
         held.grow_to(request.frame.len())?;
         self.metrics.body_bytes.inc_by(request.frame.len() as u64);
         let frame = self.heavy(request.frame.len(), move || check(request.frame)).await?;
-        let database = self.database(context, &request.database, self.config.auto_create_databases).await?;
+        let mut database = self.target(context, &request.database).await?;
         check_times(&frame, latest(&database, clock))?;
         let unseen = unseen(&self.cluster.map(), &database, &frame)?;
         if !unseen.is_empty() {
-            self.register(context, database.id, unseen).await?;
+            if !is_made(&database) {
+                database = self.made(context, database).await?;
+                // Another request may have made it, with its own settings.
+                check_times(&frame, latest(&database, clock))?;
+            }
+            self.register(context, database.id, &unseen).await?;
         }
         let (map, id, rows, bytes) = (self.cluster.map(), database.id, frame.rows() as u64, frame.bytes().len());
         if !self::unseen(&map, &database, &frame)?.is_empty() {
@@ -61,13 +66,13 @@ fn check_times(frame: &Frame, latest: Timestamp) -> Result<(), Failure> {
 }
 
 /// The fields of a frame that the map lacks; refuses the frame if it has one of another type.
-fn unseen(map: &Map, database: &Database, frame: &Frame) -> Result<Vec<(String, String, FieldType)>, Failure> {
-    let mut unseen = Vec::new();
+fn unseen(map: &Map, database: &Database, frame: &Frame) -> Result<Unseen, Failure> {
+    let mut unseen = Unseen::default();
     for table in frame.tables() {
         for field in table.fields() {
             let (measurement, seen) = (table.measurement(), field.field_type());
             match map.field_type(database.id, measurement, &field.name) {
-                None => unseen.push((measurement.to_owned(), field.name.clone(), seen)),
+                None => unseen.add(measurement, &field.name, seen)?,
                 Some(stored) if stored != seen => {
                     let text = format!(
                         "field {:?} of measurement {measurement:?} is {stored}, not {seen}: nothing of the frame is stored",

@@ -10,18 +10,22 @@ mod propose; // frames to shards
 mod refused; // what was not stored, and why
 mod sessions; // the request ids of this router
 mod source; // rows as they arrive
+mod target; // the database that is written to
+mod unseen; // fields that the catalogue must learn first, pure
 mod verdict; // what became of all shards, pure
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use meridian_client::{Database, Map};
 use meridian_env::{Class, Context, run};
-use meridian_types::{Code, DatabaseId, Failure, FieldType, RequestId, SessionId, Timestamp, Witness, limits};
+use meridian_types::{Code, Failure, RequestId, SessionId, Timestamp, Witness};
 use tracing::{Instrument, Span};
 
 use crate::front::Front;
 use crate::metrics::outcome_of;
 use prepare::{Prepared, Rules, prepare};
+use target::{is_made, latest};
+use unseen::Unseen;
 
 pub(crate) use budget::{Budget, Held};
 pub(crate) use refused::{Refusal, Refused};
@@ -30,12 +34,9 @@ pub(crate) use source::Source;
 
 /// Above this size, input is worked on by the threads for that, not where connections are served.
 const INLINE_BYTES_MAX: usize = 64 << 10;
-/// How far ahead of this router's clock a client's session may be born. Shards forget sessions by their birth: one born far
-/// ahead would take those born now with it.
-const SESSION_AHEAD_MAX: Duration = Duration::from_secs(3_600);
-/// Fields of one call to the catalogue, and the bytes of their names.
-const REGISTER_FIELDS_MAX: usize = 4_096;
-const REGISTER_BYTES_MAX: usize = 512 << 10;
+/// How far ahead of this router's clock a client's session may be born. Shards forget sessions by their birth: those of a
+/// client whose clock is fast would outlive the sessions of everybody else.
+const SESSION_AHEAD_NANOS_MAX: i64 = 30 * 1_000_000_000;
 
 /// How the frames of a request are named.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -67,6 +68,22 @@ pub(crate) struct Stored {
     pub(crate) rows: u64,
 }
 
+/// Why a write failed, and what of it was refused before: a failure of the rest leaves no refused row unnamed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Failed {
+    pub(crate) failure: Failure,
+    /// Rows that are not stored, whatever became of the others.
+    pub(crate) refused: Refused,
+    /// Rows of the request.
+    pub(crate) rows: u64,
+}
+
+impl From<Failure> for Failed {
+    fn from(failure: Failure) -> Self {
+        Self { failure, refused: Refused::default(), rows: 0 }
+    }
+}
+
 impl Front {
     /// Stores the good rows of a request in the named database.
     pub(crate) async fn write(
@@ -75,11 +92,33 @@ impl Front {
         database: &str,
         source: Source,
         ids: Ids,
-    ) -> Result<Stored, Failure> {
+    ) -> Result<Stored, Failed> {
         let clock = self.env.clock.wall();
-        self.check_birth(ids, clock)?;
-        let database = self.database(context, database, self.config.auto_create_databases).await?;
-        let mut rules = Rules {
+        check_birth(ids, clock)?;
+        let mut rules = self.rules(self.target(context, database).await?, ids, clock);
+        let mut prepared = self.prepare(&rules, &source).await?;
+        if !prepared.unseen.is_empty() {
+            let Prepared { unseen, refused, rows, .. } = prepared;
+            rules = self.make_room(context, rules, unseen, ids, clock).await.map_err(|failure| Failed {
+                failure,
+                refused,
+                rows,
+            })?;
+            prepared = self.prepare(&rules, &source).await?;
+        }
+        let Prepared { frames, refused, rows, .. } = prepared;
+        self.metrics.lines_refused.inc_by(refused.total());
+        match self.propose(context, rules.database.id, frames, ids).await {
+            Ok((points, witnesses)) => {
+                self.metrics.points_written.inc_by(points);
+                Ok(Stored { points, witnesses, refused, rows })
+            }
+            Err(failure) => Err(Failed { failure, refused, rows }),
+        }
+    }
+
+    fn rules(&self, database: Arc<Database>, ids: Ids, clock: Timestamp) -> Rules {
+        Rules {
             map: self.cluster.map(),
             default_time: match ids {
                 Ids::Own => Some(clock),
@@ -90,18 +129,21 @@ impl Front {
             database,
             one_frame: matches!(ids, Ids::Exactly { .. }),
             registered: false,
-        };
-        let mut prepared = self.prepare(&rules, &source).await?;
-        if !prepared.unseen.is_empty() {
-            self.register(context, rules.database.id, prepared.unseen).await?;
-            (rules.map, rules.registered) = (self.cluster.map(), true);
-            prepared = self.prepare(&rules, &source).await?;
         }
-        let Prepared { frames, refused, rows, .. } = prepared;
-        let (points, witnesses) = self.propose(context, rules.database.id, frames, ids).await?;
-        self.metrics.points_written.inc_by(points);
-        self.metrics.lines_refused.inc_by(refused.total());
-        Ok(Stored { points, witnesses, refused, rows })
+    }
+
+    /// The rules once the catalogue has heard of the database and the fields that good rows need.
+    async fn make_room(
+        &self,
+        context: &Context,
+        rules: Rules,
+        unseen: Unseen,
+        ids: Ids,
+        clock: Timestamp,
+    ) -> Result<Rules, Failure> {
+        let database = self.made(context, rules.database).await?;
+        self.register(context, database.id, &unseen).await?;
+        Ok(Rules { registered: true, ..self.rules(database, ids, clock) })
     }
 
     async fn prepare(&self, rules: &Rules, source: &Source) -> Result<Prepared, Failure> {
@@ -111,48 +153,21 @@ impl Front {
         let (rules, source) = (rules.clone(), source.clone());
         run(&*self.env.work, Class::Scan, move || prepare(&rules, &source)).await
     }
-
-    /// Gives unseen fields their types. A field that already has another, or for which there is no room, is found when the
-    /// rows are looked at again.
-    async fn register(
-        &self,
-        context: &Context,
-        database: DatabaseId,
-        fields: Vec<(String, String, FieldType)>,
-    ) -> Result<(), Failure> {
-        let (mut batch, mut bytes) = (Vec::new(), 0);
-        for field in fields {
-            let size = field.0.len() + field.1.len();
-            if batch.len() == REGISTER_FIELDS_MAX || !batch.is_empty() && bytes + size > REGISTER_BYTES_MAX {
-                self.cluster.register_fields(context, database, std::mem::take(&mut batch)).await?;
-                bytes = 0;
-            }
-            bytes += size;
-            batch.push(field);
-        }
-        self.cluster.register_fields(context, database, batch).await.map(drop)
-    }
-
-    fn check_birth(&self, ids: Ids, clock: Timestamp) -> Result<(), Failure> {
-        let birth = match ids {
-            Ids::Own => return Ok(()),
-            Ids::Key(session) => session.birth,
-            Ids::Exactly { request, .. } => request.session.birth,
-        };
-        let ahead = i64::try_from(SESSION_AHEAD_MAX.as_nanos()).expect("an hour fits");
-        if birth <= clock.saturating_add(ahead) {
-            return Ok(());
-        }
-        let text =
-            format!("the request id was made at {birth}, over an hour ahead of this router's {clock}: set the clocks");
-        Err(Failure::new(Code::BadRequest, text))
-    }
 }
 
-/// The last instant that a point of the database may have when it is `now`.
-fn latest(database: &Database, now: Timestamp) -> Timestamp {
-    let future = database.future.nanos();
-    now.saturating_add(if future == 0 { limits::FUTURE_DEFAULT_NANOS } else { future })
+fn check_birth(ids: Ids, clock: Timestamp) -> Result<(), Failure> {
+    let birth = match ids {
+        Ids::Own => return Ok(()),
+        Ids::Key(session) => session.birth,
+        Ids::Exactly { request, .. } => request.session.birth,
+    };
+    if birth <= clock.saturating_add(SESSION_AHEAD_NANOS_MAX) {
+        return Ok(());
+    }
+    let seconds = SESSION_AHEAD_NANOS_MAX / 1_000_000_000;
+    let text =
+        format!("the request id was made at {birth}, over {seconds} s ahead of this router's {clock}: set the clocks");
+    Err(Failure::new(Code::BadRequest, text))
 }
 
 /// Why nothing can be stored at a time: the map has no owner for it.
@@ -165,25 +180,52 @@ fn over_limit(text: String) -> Failure {
 }
 
 /// Counts and logs a write, whatever it came in by.
-pub(crate) async fn counted(
+pub(crate) async fn counted<E: Into<Failed>>(
     front: &Front,
     endpoint: &'static str,
     span: Span,
-    writing: impl Future<Output = Result<Stored, Failure>>,
-) -> Result<Stored, Failure> {
+    writing: impl Future<Output = Result<Stored, E>>,
+) -> Result<Stored, Failed> {
     let mut in_flight = front.metrics.begin(endpoint);
     let started = front.env.clock.now();
-    let result = writing.instrument(span.clone()).await;
+    let result = writing.instrument(span.clone()).await.map_err(Into::into);
     let outcome = match &result {
         Ok(stored) if stored.refused.total() > 0 => "partial",
         Ok(_) => "ok",
-        Err(failure) => outcome_of(failure),
+        Err(failed) => outcome_of(&failed.failure),
     };
     span.in_scope(|| match &result {
-        Err(failure) => tracing::info!(outcome, code = %failure.code, why = failure.message, "refused"),
+        Err(Failed { failure, refused, .. }) => {
+            let (code, why, refused) = (failure.code, &*failure.message, refused.total());
+            tracing::info!(outcome, %code, why, refused, "refused");
+        }
         Ok(stored) => tracing::debug!(outcome, points = stored.points, refused = stored.refused.total(), "stored"),
     });
     in_flight.done(outcome);
     front.metrics.write_took(front.env.clock.now() - started);
     result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_may_be_half_a_minute_ahead() {
+        let at = |nanos| Timestamp::new(nanos).expect("in range");
+        let clock = at(1_700_000_000_000_000_000);
+        let of = |ahead| {
+            let session = SessionId { birth: at(clock.nanos() + ahead), nonce: 7 };
+            let exactly = Ids::Exactly { request: RequestId { session, seq: 1 }, pending_from: 0 };
+            let code = |ids| check_birth(ids, clock).map_err(|failure| failure.code);
+            assert_eq!(code(Ids::Key(session)), code(exactly));
+            check_birth(exactly, clock)
+        };
+        assert_eq!(of(30_000_000_000), Ok(()));
+        assert_eq!(of(-30_000_000_000_000), Ok(()), "old ids are the shards' business");
+        let failure = of(30_000_000_001).expect_err("too far ahead");
+        assert_eq!(failure.code, Code::BadRequest);
+        assert!(failure.message.contains("over 30 s ahead"), "{failure}");
+        assert_eq!(check_birth(Ids::Own, clock), Ok(()));
+    }
 }

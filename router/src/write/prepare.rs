@@ -11,6 +11,7 @@ use meridian_types::{Code, Failure, FieldType, ShardId, Timestamp, ValueRef, lim
 
 use super::refused::{Refused, RowError};
 use super::source::{Row, Sink, Source};
+use super::unseen::Unseen;
 use super::{no_owner, over_limit};
 
 /// From here on a frame is full: the next row would mostly not fit.
@@ -39,8 +40,8 @@ pub(crate) struct Prepared {
     pub(crate) refused: Refused,
     /// Rows, good and bad.
     pub(crate) rows: u64,
-    /// Fields that the map lacks: measurement, field and type. If there are any, there are no frames.
-    pub(crate) unseen: Vec<(String, String, FieldType)>,
+    /// Fields that the map lacks. If there are any, there are no frames.
+    pub(super) unseen: Unseen,
 }
 
 /// Turns rows into frames. A failure is one of the whole request.
@@ -48,7 +49,7 @@ pub(crate) fn prepare(rules: &Rules, source: &Source) -> Result<Prepared, Failur
     let mut preparing = Preparing {
         rules,
         shards: BTreeMap::new(),
-        unseen: BTreeMap::new(),
+        unseen: Unseen::default(),
         refused: Refused::default(),
         rows: 0,
         points: 0,
@@ -61,7 +62,7 @@ pub(crate) fn prepare(rules: &Rules, source: &Source) -> Result<Prepared, Failur
 struct Preparing<'a> {
     rules: &'a Rules,
     shards: BTreeMap<ShardId, Growing>,
-    unseen: BTreeMap<(String, String), FieldType>,
+    unseen: Unseen,
     refused: Refused,
     rows: u64,
     points: usize,
@@ -78,7 +79,13 @@ impl Sink for Preparing<'_> {
         let judged = row.and_then(|row| Ok((self.judge(&row)?, row)));
         match judged {
             Err(error) => self.refused.add(number, &error),
-            Ok((time, row)) if self.unseen.is_empty() => {
+            // The rows will be looked at again.
+            Ok(((_, unseen), row)) if !unseen.is_empty() => {
+                for (name, field_type) in unseen {
+                    self.unseen.add(row.measurement, name, field_type)?;
+                }
+            }
+            Ok(((time, _), row)) if self.unseen.is_empty() => {
                 let Rules { map, database, .. } = self.rules;
                 let shard = map.shard_of(database, row.measurement, row.key, time).ok_or_else(|| no_owner(map))?;
                 let growing = self.shards.entry(shard).or_default();
@@ -86,16 +93,18 @@ impl Sink for Preparing<'_> {
                     self.refused.add(number, &error.into());
                 }
             }
-            // The rows will be looked at again.
             Ok(_) => {}
         }
         Ok(())
     }
 }
 
+/// Fields of one row that the map lacks.
+type UnseenOf<'a> = Vec<(&'a str, FieldType)>;
+
 impl Preparing<'_> {
-    /// The row's time, if time and types are good.
-    fn judge(&mut self, row: &Row<'_>) -> Result<Timestamp, RowError> {
+    /// The row's time and its unseen fields, if time and types are good.
+    fn judge<'r>(&self, row: &Row<'r>) -> Result<(Timestamp, UnseenOf<'r>), RowError> {
         let time = row.time.or(self.rules.default_time).ok_or(RowError::NoTime)?;
         if time > self.rules.latest {
             return Err(RowError::Ahead { time, latest: self.rules.latest });
@@ -118,17 +127,13 @@ impl Preparing<'_> {
                 return Err(RowError::NoRoom { measurement, field });
             }
         }
-        for (name, field_type) in unseen {
-            self.unseen.entry((row.measurement.to_owned(), name.to_owned())).or_insert(field_type);
-        }
-        Ok(time)
+        Ok((time, unseen))
     }
 
     fn finish(self) -> Result<Prepared, Failure> {
         let mut prepared = Prepared { refused: self.refused, rows: self.rows, ..Prepared::default() };
         if !self.unseen.is_empty() {
-            let flat = |((measurement, field), field_type)| (measurement, field, field_type);
-            prepared.unseen = self.unseen.into_iter().map(flat).collect();
+            prepared.unseen = self.unseen;
             return Ok(prepared);
         }
         for (shard, growing) in self.shards {

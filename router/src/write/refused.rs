@@ -44,6 +44,13 @@ impl Refused {
         &self.first
     }
 
+    /// How many of the request's rows are refused and which is the first, if any is; `what` names a row.
+    pub(crate) fn counted(&self, what: &str, rows: u64) -> Option<String> {
+        let Refusal { number, reason, .. } = self.first.first()?;
+        let (total, were) = (self.total, if self.total == 1 { "was" } else { "were" });
+        Some(format!("{total} of {rows} {what}s {were} refused; the first is {what} {number}: {reason}"))
+    }
+
     /// How many there are.
     pub(crate) fn total(&self) -> u64 {
         self.total

@@ -16,7 +16,7 @@ pub(crate) enum Source {
     /// Line protocol.
     Lines { body: Bytes, precision: Precision },
     /// Rows of gRPC, and their bytes on the wire.
-    Rows { rows: Arc<[v1::Row]>, bytes: usize },
+    Rows { rows: Arc<Vec<v1::Row>>, bytes: usize },
 }
 
 /// One row.

@@ -19,21 +19,31 @@ pub(super) struct ShardOutcome {
 /// A request that is stored in part must not carry a kind that says "certainly not applied": if all other shards refused it
 /// for good, the failure says that a part was refused; else it says that the outcome is not known.
 pub(super) fn verdict(outcomes: Vec<ShardOutcome>) -> Result<(u64, Vec<Witness>), Failure> {
-    let stored: Vec<_> = outcomes.iter().filter(|o| o.witness.is_some()).map(|o| o.shard).collect();
     let failures = outcomes.iter().filter_map(|o| Some((o.shard, o.failure.as_ref()?)));
     let Some((shard, worst)) = failures.max_by_key(|(_, failure)| badness(failure.kind())) else {
         let witnesses = outcomes.iter().filter_map(|o| o.witness).collect();
         return Ok((outcomes.iter().map(|o| o.points).sum(), witnesses));
     };
-    if stored.is_empty() || matches!(worst.kind(), Kind::Broken | Kind::Unknown) {
+    if outcomes.iter().all(|o| o.witness.is_none()) || matches!(worst.kind(), Kind::Broken | Kind::Unknown) {
         let message = format!("{shard}: {}", worst.message);
         return Err(Failure { message, ..worst.clone() });
     }
     let all_final = outcomes.iter().filter_map(|o| o.failure.as_ref()).all(|f| f.kind() == Kind::Fix);
     let code = if all_final { Code::PartlyRefused } else { Code::Unknown };
-    let stored = stored.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    let message = format!("stored by {stored}, and not by {shard}: {}: {}", worst.code, worst.message);
+    let message = format!("{}; {shard}: {}: {}", fates(&outcomes), worst.code, worst.message);
     Err(Failure { code, message, retry_after_ms: worst.retry_after_ms })
+}
+
+/// Which shards stored what: each stands in one list.
+fn fates(outcomes: &[ShardOutcome]) -> String {
+    let list = |what: &str, stored: bool, failed: bool| {
+        let has = |o: &&ShardOutcome| (o.witness.is_some(), o.failure.is_some()) == (stored, failed);
+        let shards: Vec<_> = outcomes.iter().filter(has).map(|o| o.shard.to_string()).collect();
+        (!shards.is_empty()).then(|| format!("{what} {}", shards.join(", ")))
+    };
+    let lists =
+        [list("stored by", true, false), list("stored in part by", true, true), list("not stored by", false, true)];
+    lists.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 /// Which of two kinds tells the caller of a whole request more of what it must reckon with.
@@ -91,7 +101,14 @@ mod tests {
     #[test]
     fn a_failure_in_part_says_where_what_is() {
         let failure = verdict(vec![done(1, 3), failed(2, Code::NoLeader)]).expect_err("a failure");
-        assert_eq!(failure.message, "stored by s1, and not by s2: E0014: why");
+        assert_eq!(failure.message, "stored by s1, not stored by s2; s2: E0014: why");
         assert_eq!(failure.retry_after_ms, Some(20));
+        let part = |shard| ShardOutcome { failure: failed(shard, Code::Moved).failure, ..done(shard, 3) };
+        let text = |outcomes| verdict(outcomes).expect_err("a failure").message;
+        assert_eq!(text(vec![part(1)]), "stored in part by s1; s1: E0013: why");
+        assert_eq!(
+            text(vec![done(1, 3), part(2), failed(3, Code::OverLimit), failed(4, Code::NoLeader), done(5, 1)]),
+            "stored by s1, s5, stored in part by s2, not stored by s3, s4; s3: E0003: why",
+        );
     }
 }

@@ -14,10 +14,11 @@ use tonic::{Request, Status};
 
 use crate::node::{CLUSTER, Node};
 
-/// Cluster, node and version that a peer names.
-type Identity<'a> = [(&'static str, &'a str); 3];
+/// Cluster, receiver, version and sender that a peer names.
+type Identity<'a> = [(&'static str, &'a str); 4];
 
-const RIGHT: Identity<'static> = [("meridian-cluster", CLUSTER), ("meridian-to", "1"), ("meridian-protocol", "1")];
+const RIGHT: Identity<'static> =
+    [("meridian-cluster", CLUSTER), ("meridian-to", "1"), ("meridian-protocol", "1"), ("meridian-from", "2")];
 
 fn request<T>(identity: &Identity<'_>, message: T) -> Request<T> {
     let mut request = Request::new(message);
@@ -27,10 +28,13 @@ fn request<T>(identity: &Identity<'_>, message: T) -> Request<T> {
     request
 }
 
+/// Whose vote every call carries.
+const VOTED: u64 = 12;
+
 /// What each of the service's calls answers, in the order of the service.
 async fn ask(client: &mut PeerClient<Channel>, identity: &Identity<'_>, group: v1::GroupRef) -> Vec<Status> {
     let group = Some(group);
-    let vote = Some(v1::Vote { term: 1 << 40, replica: 2, committed: false });
+    let vote = Some(v1::Vote { term: 1 << 40, replica: VOTED, committed: false });
     let append = v1::AppendRequest { group, vote, ..Default::default() };
     let ballot = v1::VoteRequest { group, vote, ..Default::default() };
     let part = v1::SnapshotPart { group, vote, ..Default::default() };
@@ -48,24 +52,39 @@ async fn ask(client: &mut PeerClient<Channel>, identity: &Identity<'_>, group: v
 }
 
 async fn check(client: &mut PeerClient<Channel>) {
-    let replica = v1::GroupRef { group: 1, incarnation: 1, from: 12, to: 11 };
-    let [cluster, to, protocol] = RIGHT;
+    let replica = v1::GroupRef { group: 1, incarnation: 1, from: VOTED, to: 11 };
+    let [cluster, to, protocol, from] = RIGHT;
     let cases = [
         (
-            [("meridian-cluster", "bad"), to, protocol],
+            [("meridian-cluster", "bad"), to, protocol, from],
             Code::WrongCluster,
             r#"peer belongs to cluster "bad", this node to "c1a5""#,
         ),
-        ([cluster, ("meridian-to", "2"), protocol], Code::WrongCluster, "peer means n2, this node is n1"),
+        ([cluster, ("meridian-to", "2"), protocol, from], Code::WrongCluster, "peer means n2, this node is n1"),
         (
-            [cluster, to, ("meridian-protocol", "2")],
+            [cluster, to, ("meridian-protocol", "2"), from],
             Code::WrongVersion,
             r#"peer speaks protocol version "2", this node speaks 1"#,
         ),
         (
-            [cluster, to, ("meridian-other", "1")],
+            [cluster, to, ("meridian-other", "1"), from],
             Code::WrongVersion,
             r#"peer speaks protocol version "", this node speaks 1"#,
+        ),
+        (
+            [cluster, to, protocol, ("meridian-from", "1")],
+            Code::WrongCluster,
+            "peer says that it is n1, which is this node",
+        ),
+        (
+            [cluster, to, protocol, ("meridian-from", "n2")],
+            Code::BadRequest,
+            r#"peer says that it is node "n2", which is no number"#,
+        ),
+        (
+            [cluster, to, protocol, ("meridian-other", "2")],
+            Code::BadRequest,
+            r#"peer says that it is node "", which is no number"#,
         ),
     ];
     for (identity, code, message) in cases {
@@ -74,15 +93,17 @@ async fn check(client: &mut PeerClient<Channel>) {
             assert_eq!((failure.code, &*failure.message), (code, message));
         }
     }
-    let absent = [
-        (v1::GroupRef { group: 9, ..replica }, "n1 has no replica r11 of g9"),
-        (v1::GroupRef { to: 12, ..replica }, "n1 has no replica r12 of g1"),
-        (v1::GroupRef { incarnation: 2, ..replica }, "n1 has no replica r11 of g1"),
+    let groups = [
+        (v1::GroupRef { group: 9, ..replica }, Code::NoGroup, "n1 has no replica r11 of g9"),
+        (v1::GroupRef { to: 12, ..replica }, Code::NoGroup, "n1 has no replica r12 of g1"),
+        (v1::GroupRef { incarnation: 2, ..replica }, Code::NoGroup, "n1 has no replica r11 of g1"),
+        (v1::GroupRef { from: 11, ..replica }, Code::BadRequest, "r11 of g1 asks itself"),
+        (v1::GroupRef { from: 13, ..replica }, Code::BadRequest, "r13 of g1 sends the vote of r12, not its own"),
     ];
-    for (group, message) in absent {
+    for (group, code, message) in groups {
         for status in ask(client, &RIGHT, group).await {
             let failure = failure_of(&status, true);
-            assert_eq!((failure.code, &*failure.message), (Code::NoGroup, message));
+            assert_eq!((failure.code, &*failure.message), (code, message));
         }
     }
 }

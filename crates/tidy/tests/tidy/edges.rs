@@ -80,9 +80,12 @@ fn each_library_is_used_through_its_door() {
         let from = short(&package.name).to_owned();
         for cells in &doors {
             let libraries = tree::quoted(&cells[0]);
-            let taken = package.dependencies.iter().filter(|d| libraries.contains(&d.name));
-            if !tree::quoted(&cells[1]).contains(&from) {
-                found.extend(taken.map(|d| format!("{from} -> {}: only {}", d.name, cells[1])));
+            let [ships, tests] = [&cells[1], &cells[2]].map(|cell| tree::quoted(cell).contains(&from));
+            for dependency in package.dependencies.iter().filter(|d| libraries.contains(&d.name)) {
+                let is_allowed = ships || (tests && dependency.kind == DependencyKind::Development);
+                if !is_allowed {
+                    found.push(format!("{from} -> {} ({:?}): only {}", dependency.name, dependency.kind, cells[1]));
+                }
             }
         }
     }

@@ -177,6 +177,31 @@ fn too_many_points_fail_the_whole_request() {
 }
 
 #[test]
+fn a_swarm_of_long_new_names_fails_the_whole_request() {
+    let measurement = "m".repeat(60 << 10);
+    let line = |line: usize| {
+        let fields = (0..400).map(|n| format!("f{line}_{n}=1")).collect::<Vec<_>>().join(",");
+        format!("{measurement} {fields} 1\n")
+    };
+    let text: String = (0..200).map(line).collect();
+    let failure = prepare(&rules(&[]), &lines(&text)).expect_err("24 GB of names, were each held");
+    assert_eq!(failure.code, Code::OverLimit);
+    assert!(failure.message.len() < 400 && failure.message.contains("new fields"), "{failure}");
+}
+
+#[test]
+fn a_database_that_is_not_made_yet_tells_good_rows_from_bad() {
+    let mut rules = rules(&[("v", FieldType::F64)]);
+    rules.database = Arc::new(crate::write::target::not_made("d"));
+    for bad in ["", "# comment", "nonsense", "cpu v=1 10001", "cpu v=1 1,"] {
+        let prepared = prepare(&rules, &lines(bad)).expect("no failure of the whole");
+        assert!(prepared.unseen.is_empty() && prepared.frames.is_empty(), "{bad:?}");
+    }
+    let prepared = prepare(&rules, &lines("nonsense\ncpu v=1 1")).expect("no failure of the whole");
+    assert_eq!(prepared.unseen.iter().collect::<Vec<_>>(), [("cpu", "v", FieldType::F64)]);
+}
+
+#[test]
 fn nothing_is_nothing() {
     let prepared = prepare(&rules(&[]), &lines("\n# comment\n\n")).expect("no failure of the whole");
     assert!(prepared.frames.is_empty() && prepared.rows == 0 && prepared.refused.total() == 0);
