@@ -135,7 +135,7 @@ pub(crate) async fn run(env: Env, args: Args) -> Result<(), CliError> {
 }
 
 /// Locks the directory and reads what it was made with, or decides it.
-async fn open(env: &Env, args: &Args) -> Result<(Box<dyn Lock>, Record), Failure> {
+async fn open(env: &Env, args: &Args) -> Result<(Box<dyn Lock>, Record), CliError> {
     let (job_env, dir) = (env.clone(), args.data.clone());
     let (regions, shards) = (args.regions.clone(), args.shards);
     meridian_env::run(&*env.work, Class::Flush, move || {
@@ -155,23 +155,23 @@ async fn open(env: &Env, args: &Args) -> Result<(Box<dyn Lock>, Record), Failure
                 let cluster = (u128::from(job_env.rng.u64()) << 64) | u128::from(job_env.rng.u64());
                 new_record(cluster, regions, shards)?
             }
-            Err(error) => return Err(io(error)),
+            Err(error) => return Err(io(error).into()),
         };
         Ok((lock, record))
     })
     .await
 }
 
-fn new_record(cluster: u128, regions: Option<Vec<String>>, shards: Option<u32>) -> Result<Record, Failure> {
+fn new_record(cluster: u128, regions: Option<Vec<String>>, shards: Option<u32>) -> Result<Record, CliError> {
     let regions = regions.unwrap_or_else(|| ["a", "b", "c"].map(str::to_owned).to_vec());
     if !matches!(regions.len(), 1 | 3 | 5 | 7) || regions.iter().any(|r| r.trim().is_empty()) {
-        let message = format!("--regions names {} nodes: name 1, 3, 5 or 7 regions, as in a,b,c", regions.len());
-        return Err(Failure::new(Code::BadRequest, message));
+        let message = format!("--regions names {} nodes, and a cluster is formed of 1, 3, 5 or 7", regions.len());
+        return Err(CliError::usage(message, "name a region for each node, as in --regions a,b,c"));
     }
     let shards = shards.unwrap_or(8);
     if !(1..=limits::SHARDS_MAX).contains(&shards) {
         let message = format!("--shards {shards} is outside 1 to {}", limits::SHARDS_MAX);
-        return Err(Failure::new(Code::OverLimit, message));
+        return Err(CliError::usage(message, "eight, the default, serve most machines"));
     }
     let any = || "127.0.0.1:0".to_owned();
     let node = |region| NodeRecord { region, data: any(), raft: any(), http: any() };
@@ -179,20 +179,21 @@ fn new_record(cluster: u128, regions: Option<Vec<String>>, shards: Option<u32>) 
     Ok(Record { version: 1, cluster, formed: false, shards, nodes: regions.into_iter().map(node).collect() })
 }
 
-fn read_record(bytes: &[u8], dir: &Path, regions: Option<Vec<String>>, shards: Option<u32>) -> Result<Record, Failure> {
+fn read_record(
+    bytes: &[u8],
+    dir: &Path,
+    regions: Option<Vec<String>>,
+    shards: Option<u32>,
+) -> Result<Record, CliError> {
     let shown = dir.join(FILE);
     let damaged = |reason: String| Failure::new(Code::Internal, format!("{} is damaged: {reason}", shown.display()));
     let text = std::str::from_utf8(bytes).map_err(|e| damaged(e.to_string()))?;
     let record: Record = toml::from_str(text).map_err(|e| damaged(e.to_string()))?;
     let made: Vec<_> = record.nodes.iter().map(|n| n.region.clone()).collect();
     if regions.is_some_and(|regions| regions != made) || shards.is_some_and(|shards| shards != record.shards) {
-        let message = format!(
-            "{} was made with --regions {} --shards {}: leave these out, or choose another --data",
-            dir.display(),
-            made.join(","),
-            record.shards
-        );
-        return Err(Failure::new(Code::BadRequest, message));
+        let made = format!("--regions {} --shards {}", made.join(","), record.shards);
+        let message = format!("{} was made with {made}", dir.display());
+        return Err(CliError::usage(message, "leave these out, or choose another --data"));
     }
     Ok(record)
 }

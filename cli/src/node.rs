@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use meridian_env::Env;
 use meridian_node::{Config, Listen, LogSettings, Member, Timing};
-use meridian_types::{Code, Failure, NodeId, limits};
+use meridian_types::{NodeId, limits};
 
 use crate::failure::CliError;
 use crate::output;
@@ -56,8 +56,8 @@ pub(crate) async fn run(env: Env, args: Args) -> Result<(), CliError> {
     ended.map_err(|error| serve::node_ended(Ok(Err(error))).into())
 }
 
-fn config(args: &Args) -> Result<Config, Failure> {
-    let bad = |message: String| Failure::new(Code::BadRequest, message);
+fn config(args: &Args) -> Result<Config, CliError> {
+    let bad = |message: String| CliError::usage(message, "meridian node --help");
     let cluster = u128::from_str_radix(&args.cluster, 16).ok().filter(|_| args.cluster.len() == 32);
     let cluster = cluster.ok_or_else(|| bad(format!("--cluster {:?} is not 32 hexadecimal digits", args.cluster)))?;
     let mut members = BTreeMap::new();

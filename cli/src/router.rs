@@ -1,10 +1,8 @@
 //! `meridian router`: a stateless front; any number of them serve one cluster.
 
-use std::time::Duration;
-
 use meridian_env::Env;
 use meridian_router::Config;
-use meridian_types::{Code, Failure, parse_duration};
+use meridian_types::Duration;
 
 use crate::failure::CliError;
 use crate::output;
@@ -28,8 +26,8 @@ pub(crate) struct Args {
     #[arg(long)]
     auto_create_databases: bool,
     /// How long a write may take
-    #[arg(long, default_value = "10s", value_name = "DURATION")]
-    request_timeout: String,
+    #[arg(long, default_value = "10s", value_name = "SPAN", value_parser = crate::positive_duration)]
+    request_timeout: Duration,
     /// Allow addresses that other machines can reach, although there is no TLS and no login yet
     #[arg(long)]
     insecure_listen: bool,
@@ -37,14 +35,12 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(env: Env, args: Args) -> Result<(), CliError> {
     serve::check_listen(&[&args.http, &args.grpc], args.insecure_listen)?;
-    let bad = |e: meridian_types::TimeError| Failure::new(Code::BadRequest, format!("--request-timeout: {e}"));
-    let timeout = parse_duration(&args.request_timeout).map_err(bad)?;
     let config = Config {
         http: args.http,
         grpc: args.grpc,
         nodes: args.nodes,
         auto_create_databases: args.auto_create_databases,
-        request_timeout: Duration::from_nanos(timeout.nanos().unsigned_abs()),
+        request_timeout: std::time::Duration::from_nanos(args.request_timeout.nanos().unsigned_abs()),
     };
     let told =
         |at: meridian_router::Started| output::say(&format!("router listens: http {}, grpc {}", at.http, at.grpc));

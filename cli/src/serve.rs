@@ -9,32 +9,25 @@ use meridian_types::{Code, Failure};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinError;
 
+use crate::failure::CliError;
+
 /// How long a clean stop may take before the process just ends: what was acknowledged is on disk already.
 const STOP_MAX: Duration = Duration::from_secs(10);
 
 /// Refuses addresses that other machines can reach, unless that was asked for.
-pub(crate) fn check_listen(addresses: &[&str], allowed: bool) -> Result<(), Failure> {
+pub(crate) fn check_listen(addresses: &[&str], allowed: bool) -> Result<(), CliError> {
     for address in addresses {
-        let Some((host, port)) = address.rsplit_once(':') else {
-            return Err(Failure::new(
-                Code::BadRequest,
-                format!("{address:?} is no address: use host:port, as in 127.0.0.1:8086"),
-            ));
-        };
-        if port.parse::<u16>().is_err() {
-            return Err(Failure::new(
-                Code::BadRequest,
-                format!("{address:?} has no port from 0 to 65535 after its colon"),
-            ));
+        let port = address.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+        if port.is_none() {
+            let message = format!("{address:?} is no address with a port from 0 to 65535");
+            return Err(CliError::usage(message, "use HOST:PORT, as in 127.0.0.1:8086"));
         }
+        let host = address.rsplit_once(':').map_or("", |(host, _)| host);
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let local = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
         if !local && !allowed {
-            let message = format!(
-                "{address} can be reached from other machines, and there is no TLS and no login yet: \
-                 listen on 127.0.0.1, or say --insecure-listen"
-            );
-            return Err(Failure::new(Code::BadRequest, message));
+            let message = format!("{address} can be reached from other machines, and there is no TLS and no login yet");
+            return Err(CliError::usage(message, "listen on 127.0.0.1, or say --insecure-listen"));
         }
     }
     Ok(())
@@ -78,7 +71,7 @@ async fn ready(env: &Env, http: &str) -> Result<(), String> {
 pub(crate) fn node_ended(ended: Result<Result<(), RunError>, JoinError>) -> Failure {
     match ended {
         Ok(Ok(())) => Failure::new(Code::Internal, "a node stopped by itself"),
-        Ok(Err(RunError::Start(why))) => Failure::new(Code::InUse, why),
+        Ok(Err(RunError::Start(failure))) => failure,
         Ok(Err(RunError::Halt(halt))) => {
             tracing::error!(%halt, "aborting");
             std::process::abort();

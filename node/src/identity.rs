@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 
 use meridian_env::Env;
-use meridian_types::NodeId;
+use meridian_types::{Code, NodeId};
 use serde::{Deserialize, Serialize};
 
 const FILE: &str = "identity.toml";
@@ -43,6 +43,17 @@ pub(crate) enum IdentityError {
          back under its old name. Restore the directory, or start a new cluster in another one"
     )]
     Lost { dir: String, node: NodeId },
+}
+
+impl IdentityError {
+    pub(crate) fn code(&self) -> Code {
+        match self {
+            Self::Io { .. } | Self::Damaged { .. } => Code::Internal,
+            Self::Version { .. } => Code::WrongVersion,
+            Self::Foreign { .. } => Code::WrongCluster,
+            Self::Lost { .. } => Code::LostDisk,
+        }
+    }
 }
 
 /// Makes sure that `dir` is this node's, writing its identity at the first start.

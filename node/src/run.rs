@@ -8,7 +8,7 @@ use meridian_client::Cluster;
 use meridian_env::{Class, Env, Halt, Listener, Lock, incoming};
 use meridian_proto::DESCRIPTORS;
 use meridian_raft::{Group, GroupSpec, Groups, GroupsConfig};
-use meridian_types::{GroupId, Incarnation, NodeId, ReplicaId};
+use meridian_types::{Code, Failure, GroupId, Incarnation, NodeId, ReplicaId};
 use tokio::task::JoinSet;
 use tonic::transport::Server;
 
@@ -22,12 +22,16 @@ const FORMATIONS: [usize; 4] = [1, 3, 5, 7];
 /// Why a node ended.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// It never started; nothing was promised. The message says what to do.
-    #[error("{0}")]
-    Start(String),
+    /// It never started; nothing was promised.
+    #[error(transparent)]
+    Start(Failure),
     /// It can no longer promise anything: the process must abort.
     #[error(transparent)]
     Halt(#[from] Halt),
+}
+
+fn not_started(code: Code, message: String) -> RunError {
+    RunError::Start(Failure::new(code, message))
 }
 
 /// Where a started node listens, each as `host:port`.
@@ -50,9 +54,8 @@ pub async fn run(
 ) -> Result<(), RunError> {
     if !FORMATIONS.contains(&config.members.len()) || !config.members.contains_key(&config.node) {
         let (count, node) = (config.members.len(), config.node);
-        return Err(RunError::Start(format!(
-            "a cluster is formed of 1, 3, 5 or 7 nodes, {node} among them, not of {count}"
-        )));
+        let message = format!("a cluster is formed of 1, 3, 5 or 7 nodes, {node} among them, not of {count}");
+        return Err(not_started(Code::BadRequest, message));
     }
     let cluster = format!("{:032x}", config.cluster);
     let _lock = prepare(&env, &config, &cluster).boxed().await?;
@@ -93,15 +96,16 @@ async fn prepare(env: &Env, config: &Config, cluster: &str) -> Result<Box<dyn Lo
     let (cluster, node, first) = (cluster.to_owned(), config.node, config.first_start);
     let job = move || -> Result<Box<dyn Lock>, RunError> {
         let shown = dir.display();
-        let io = |error: std::io::Error| RunError::Start(format!("{shown} cannot be used: {error}"));
+        let io = |error: std::io::Error| not_started(Code::Internal, format!("{shown} cannot be used: {error}"));
         disk_env.disk.create_dir(&dir).map_err(io)?;
         let lock = disk_env.disk.lock(&dir.join("LOCK")).map_err(|error| match error.kind() {
-            std::io::ErrorKind::WouldBlock => {
-                RunError::Start(format!("{shown} is in use by another process: stop it, or use another directory"))
-            }
+            std::io::ErrorKind::WouldBlock => not_started(
+                Code::InUse,
+                format!("{shown} is in use by another process: stop it, or use another directory"),
+            ),
             _ => io(error),
         })?;
-        identity::check(&disk_env, &dir, &cluster, node, first).map_err(|e| RunError::Start(e.to_string()))?;
+        identity::check(&disk_env, &dir, &cluster, node, first).map_err(|e| not_started(e.code(), e.to_string()))?;
         Ok(lock)
     };
     meridian_env::run(&*env.work, Class::Flush, job).await
@@ -109,11 +113,7 @@ async fn prepare(env: &Env, config: &Config, cluster: &str) -> Result<Box<dyn Lo
 
 fn bind(env: &Env, at: &str) -> impl Future<Output = Result<Box<dyn Listener>, RunError>> + Send + use<> {
     let (listening, at) = (env.net.listen(at), at.to_owned());
-    async move {
-        listening.await.map_err(|error| {
-            RunError::Start(format!("cannot listen at {at}: {error}; stop what uses it, or choose another address"))
-        })
-    }
+    async move { listening.await.map_err(|error| not_started(Code::InUse, format!("cannot listen at {at}: {error}"))) }
 }
 
 async fn open_groups(env: &Env, config: &Config, cluster: &str) -> Result<Groups, RunError> {

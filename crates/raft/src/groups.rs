@@ -40,7 +40,7 @@ pub struct Timing {
 
 impl Default for Timing {
     fn default() -> Self {
-        Self { heartbeat_ms: 80, election_ms_min: 300, election_ms_max: 600 }
+        Self { heartbeat_ms: 60, election_ms_min: 200, election_ms_max: 400 }
     }
 }
 

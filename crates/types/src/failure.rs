@@ -104,6 +104,8 @@ codes! {
     NoSuchPath = 24, NotFound, "See the README for the paths that are served.";
     /// A directory or an address is in use by another process.
     InUse = 25, Exists, "Stop the process that uses it, or choose another directory or address.";
+    /// A node that has run before came back without its data.
+    LostDisk = 26, NotAllowed, "Restore the node's directory as it was, or start a new cluster in another one.";
 }
 
 impl Code {
