@@ -73,8 +73,8 @@ impl Command {
     fn log_default(&self) -> &'static str {
         match self {
             Self::Node(_) | Self::Router(_) => "info,openraft=warn",
-            // One terminal for a whole cluster: elections are no news.
-            Self::Dev(_) => "warn,openraft=error",
+            // One terminal for a whole cluster: elections and the end of peers are no news, and what halts a node we say ourselves.
+            Self::Dev(_) => "warn,openraft=off",
             Self::Write(_) | Self::Query(_) | Self::Cluster(_) | Self::Db(_) => "warn",
         }
     }
