@@ -16,6 +16,7 @@ mod trace;
 mod workload;
 mod world;
 
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -46,11 +47,20 @@ enum Command {
 
 fn main() -> ExitCode {
     let Cli { command: Command::Run { seed, seconds, trace } } = Cli::parse();
-    if let Err(error) = trace::start(trace.as_deref()) {
+    let unwritten = |error: io::Error| {
         trace::tell(&format!("the trace cannot be written: {error}"));
-        return ExitCode::from(4);
+        ExitCode::from(4)
+    };
+    let mut events = match trace::start(trace.as_deref()) {
+        Ok(events) => events,
+        Err(error) => return unwritten(error),
+    };
+    let outcome = scenario::run(seed, seconds);
+    tracing::info!(held = outcome.is_ok(), "the run is over");
+    if let Err(error) = events.flush() {
+        return unwritten(error);
     }
-    match scenario::run(seed, seconds) {
+    match outcome {
         Ok(summary) => {
             trace::tell(&format!("seed {seed} holds: {summary}"));
             ExitCode::SUCCESS

@@ -7,7 +7,6 @@ use parking_lot::Mutex;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
-use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 /// Everything of ours, what openraft tells, and what the network carries.
 const FILTER: &str = "info,meridian=trace,turmoil=trace";
@@ -23,24 +22,28 @@ impl FormatTime for SimTime {
     }
 }
 
-/// Sends every event to `to`, a file or `-`; without it only errors, to standard error.
-pub(crate) fn start(to: Option<&str>) -> io::Result<()> {
-    let (filter, writer) = match to {
-        None => ("error", BoxMakeWriter::new(io::stderr)),
-        Some("-") => (FILTER, BoxMakeWriter::new(shared(io::stdout()))),
+/// Sends every event to `to`, a file or `-`; without it only errors, to standard error. What is returned must be flushed at
+/// the end: nothing drops the subscriber.
+pub(crate) fn start(to: Option<&str>) -> io::Result<Trace> {
+    let out: Box<dyn Write + Send> = match to {
+        None => Box::new(io::stderr()),
+        Some("-") => Box::new(io::stdout()),
         Some(path) => {
             #[expect(clippy::disallowed_methods, reason = "the judge writes its own report, outside the world")]
             let file = std::fs::File::create(path)?;
-            (FILTER, BoxMakeWriter::new(shared(file)))
+            Box::new(file)
         }
     };
+    let filter = if to.is_some() { FILTER } else { "error" };
+    let trace = Trace(Arc::new(Mutex::new(io::BufWriter::new(out))));
+    let shared = trace.clone();
     tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(filter))
         .with_timer(SimTime)
         .with_ansi(false)
-        .with_writer(writer)
+        .with_writer(move || shared.clone())
         .init();
-    Ok(())
+    Ok(trace)
 }
 
 /// What a person should read, on standard error.
@@ -48,15 +51,11 @@ pub(crate) fn tell(text: &str) {
     drop(writeln!(io::stderr(), "{text}"));
 }
 
+/// Where events go. Clones share it.
 #[derive(Clone)]
-struct Shared(Arc<Mutex<io::BufWriter<Box<dyn Write + Send>>>>);
+pub(crate) struct Trace(Arc<Mutex<io::BufWriter<Box<dyn Write + Send>>>>);
 
-fn shared(to: impl Write + Send + 'static) -> impl Fn() -> Shared {
-    let shared = Shared(Arc::new(Mutex::new(io::BufWriter::new(Box::new(to)))));
-    move || shared.clone()
-}
-
-impl Write for Shared {
+impl Write for Trace {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.lock().write(bytes)
     }

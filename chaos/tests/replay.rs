@@ -23,6 +23,8 @@ fn same_seed_same_trace() {
     #[expect(clippy::disallowed_methods, reason = "reads what the simulation wrote")]
     let [one, two] = traces.map(|path| std::fs::read(path).expect("the simulation wrote its trace"));
     assert!(one.len() > 100_000, "a trace of {} bytes shows nothing", one.len());
+    let end = String::from_utf8_lossy(&one[one.len() - 200..]).into_owned();
+    assert!(end.ends_with("the run is over held=true\n"), "the trace is cut, and its end is what one reads: {end}");
     let lines = || one.split(|b| *b == b'\n').zip(two.split(|b| *b == b'\n')).enumerate();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     if let Some((at, (a, b))) = lines().find(|(_, (a, b))| a != b) {

@@ -124,11 +124,6 @@ impl Groups {
         self.peers.set_address(node, address);
     }
 
-    /// The groups that the log has something of.
-    pub fn logged(&self) -> Vec<(GroupId, Incarnation)> {
-        self.log.groups()
-    }
-
     /// Starts this node's replica of a group. Its machine catches up with the log by itself.
     pub async fn start<M: Machine>(&self, spec: GroupSpec, machine: M) -> Result<Group<M>, Halt> {
         let machine = Arc::new(RwLock::new(machine));

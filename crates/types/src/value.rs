@@ -63,13 +63,7 @@ pub enum Value {
 impl Value {
     /// The type of this value.
     pub fn field_type(&self) -> FieldType {
-        match self {
-            Self::F64(_) => FieldType::F64,
-            Self::I64(_) => FieldType::I64,
-            Self::U64(_) => FieldType::U64,
-            Self::Bool(_) => FieldType::Bool,
-            Self::Str(_) => FieldType::Str,
-        }
+        self.as_ref().field_type()
     }
 }
 

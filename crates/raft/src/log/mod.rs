@@ -87,6 +87,7 @@ impl Log {
     }
 
     /// All groups of which the log holds something.
+    #[cfg(test)]
     pub(crate) fn groups(&self) -> Vec<(GroupId, Incarnation)> {
         self.shared.groups()
     }

@@ -85,6 +85,7 @@ impl Shared {
         *self.writer.lock() = Some(writer);
     }
 
+    #[cfg(test)]
     pub(super) fn groups(&self) -> Vec<Key> {
         let inner = self.inner.lock();
         inner.groups.iter().filter(|(_, group)| group.points != Points::default()).map(|(key, _)| *key).collect()
