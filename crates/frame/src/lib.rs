@@ -4,7 +4,8 @@
 //! a database or its catalogue. Nothing that a client, a peer or a disk can hand to [`Frame::check`] makes it panic or
 //! allocate more than a small multiple of the frame's size. Layout: `docs/formats/frame.md`.
 
-// In reading order: what a frame holds, how rows become one, how bytes become one again, how it is cut.
+// In reading order: what a frame holds, how rows become one, how bytes become one again, how it is cut; and how columns
+// are made small where they stay.
 mod table;
 
 mod column;
@@ -20,6 +21,8 @@ mod check;
 mod reader;
 
 mod split;
+
+pub mod codec;
 
 pub use builder::{FrameBuilder, PushError};
 pub use check::FrameError;

@@ -1,0 +1,269 @@
+//! What codecs promise: every value comes back with its bits, the small form is taken, and bytes never panic.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::*;
+
+/// Integers as they come: noise, walks, runs, extremes, outliers.
+fn integers() -> impl Strategy<Value = Vec<u64>> {
+    let extreme = prop_oneof![
+        Just(0),
+        Just(1),
+        Just(u64::MAX),
+        Just(i64::MIN.cast_unsigned()),
+        Just(i64::MAX.cast_unsigned()),
+        any::<u64>(),
+    ];
+    let walk = (any::<u64>(), 1..64_u32, vec(any::<u64>(), 0..VALUES_MAX)).prop_map(|(start, shift, steps)| {
+        let mut at = start;
+        let mut walk: Vec<u64> = Vec::new();
+        for step in steps {
+            at = at.wrapping_add(step >> shift);
+            walk.push(at);
+        }
+        walk
+    });
+    let outliers = (walk.clone(), vec((any::<prop::sample::Index>(), any::<u64>()), 0..20));
+    let outliers = outliers.prop_map(|(mut walk, outliers): (Vec<u64>, Vec<(prop::sample::Index, u64)>)| {
+        if !walk.is_empty() {
+            outliers.iter().for_each(|(at, value)| *at.get_mut(&mut walk) = *value);
+        }
+        walk
+    });
+    prop_oneof![
+        vec(extreme, 0..70),
+        vec(any::<u64>(), 0..=VALUES_MAX),
+        (0..64_u32, vec(any::<u64>(), 0..300)).prop_map(|(shift, all)| all.iter().map(|v| v >> shift).collect()),
+        (any::<u64>(), 0..=VALUES_MAX).prop_map(|(value, count)| vec![value; count]),
+        walk,
+        outliers,
+    ]
+}
+
+/// Floats as they come: decimals, bits of any kind, slow walks, and what is hard to keep.
+fn floats() -> impl Strategy<Value = Vec<f64>> {
+    let hard = prop_oneof![
+        Just(-0.0),
+        Just(0.0),
+        Just(f64::NAN),
+        Just(f64::from_bits(0x7FF0_0000_0000_0001)),
+        Just(f64::from_bits(0xFFFF_FFFF_FFFF_FFFF)),
+        Just(f64::INFINITY),
+        Just(f64::NEG_INFINITY),
+        Just(f64::MIN_POSITIVE),
+        Just(5e-324),
+        Just((1_u64 << 51) as f64),
+        Just(((1_u64 << 51) - 1) as f64),
+        Just(-((1_u64 << 53) as f64)),
+        Just(0.1),
+    ];
+    let decimals = (0..18_u32, 0..64_u32, vec(any::<i64>(), 0..300));
+    let decimals = decimals.prop_map(|(exponent, shift, values)| {
+        let power = 10_f64.powi(exponent.cast_signed());
+        values.iter().map(|value| (value >> shift) as f64 / power).collect()
+    });
+    prop_oneof![
+        vec(hard.clone(), 0..40),
+        vec(any::<u64>().prop_map(f64::from_bits), 0..=VALUES_MAX),
+        decimals.clone(),
+        (decimals, vec(hard, 0..3)).prop_map(|(mut all, hard): (Vec<f64>, _)| {
+            all.extend(hard);
+            all
+        }),
+        (any::<f64>(), vec(any::<u16>(), 0..300))
+            .prop_map(|(start, steps)| steps.iter().map(|s| f64::from_bits(start.to_bits() ^ u64::from(*s))).collect()),
+        vec(any::<f32>().prop_map(f64::from), 0..300),
+    ]
+}
+
+fn texts() -> impl Strategy<Value = Vec<String>> {
+    prop_oneof![
+        vec(any::<String>(), 0..40),
+        (vec(any::<String>(), 1..8), vec(any::<prop::sample::Index>(), 0..300))
+            .prop_map(|(some, places)| { places.iter().map(|place| some[place.index(some.len())].clone()).collect() }),
+        (any::<String>(), 0..=VALUES_MAX).prop_map(|(text, count)| vec![text; count]),
+    ]
+}
+
+fn bits_of(values: &[f64]) -> Vec<u64> {
+    values.iter().map(|value| value.to_bits()).collect()
+}
+
+/// Encodes behind bytes that must stay.
+fn encoded(encode: impl FnOnce(&mut Vec<u8>) -> Encoding) -> (Encoding, Vec<u8>) {
+    let mut out = vec![7];
+    let encoding = encode(&mut out);
+    assert_eq!(out.remove(0), 7);
+    (encoding, out)
+}
+
+proptest! {
+    #[test]
+    fn integers_come_back(values in integers()) {
+        let (encoding, bytes) = encoded(|out| encode_u64(&values, out));
+        prop_assert!(bytes.len() <= 8 * values.len(), "{encoding:?} takes {} bytes", bytes.len());
+        prop_assert_eq!(decode_u64(encoding as u8, &bytes, values.len()), Ok(values.clone()));
+        let signed: Vec<i64> = values.iter().map(|value| value.cast_signed()).collect();
+        let (encoding, bytes) = encoded(|out| encode_i64(&signed, out));
+        prop_assert_eq!(decode_i64(encoding as u8, &bytes, signed.len()), Ok(signed));
+    }
+
+    #[test]
+    fn floats_come_back_with_their_bits(values in floats()) {
+        let (encoding, bytes) = encoded(|out| encode_f64(&values, out));
+        prop_assert!(bytes.len() <= 8 * values.len(), "{encoding:?} takes {} bytes", bytes.len());
+        let back = decode_f64(encoding as u8, &bytes, values.len()).expect("what was encoded");
+        prop_assert_eq!(bits_of(&back), bits_of(&values));
+    }
+
+    #[test]
+    fn truth_values_come_back(values in prop_oneof![vec(any::<bool>(), 0..=VALUES_MAX), vec(Just(true), 0..99)]) {
+        let (encoding, bytes) = encoded(|out| encode_bool(&values, out));
+        prop_assert_eq!(decode_bool(encoding as u8, &bytes, values.len()), Ok(values));
+    }
+
+    #[test]
+    fn texts_come_back(values in texts()) {
+        let slices: Vec<&str> = values.iter().map(String::as_str).collect();
+        let (encoding, bytes) = encoded(|out| encode_str(&slices, out));
+        let back = decode_str(encoding as u8, &bytes, values.len()).expect("what was encoded");
+        prop_assert_eq!(back.iter().collect::<Vec<_>>(), slices);
+    }
+
+    #[test]
+    fn any_bytes_are_values_or_an_error(encoding in 0..9_u8, bytes in vec(any::<u8>(), 0..200), count in 0..1_100_usize) {
+        decode_all(encoding, &bytes, count)?;
+    }
+
+    #[test]
+    fn damaged_bytes_are_values_or_an_error(
+        integers in integers(),
+        floats in floats(),
+        texts in texts(),
+        at: prop::sample::Index,
+        value: u8,
+        count: prop::sample::Index,
+    ) {
+        let slices: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let columns = [
+            (integers.len(), encoded(|out| encode_u64(&integers, out))),
+            (floats.len(), encoded(|out| encode_f64(&floats, out))),
+            (texts.len(), encoded(|out| encode_str(&slices, out))),
+        ];
+        for (len, (encoding, bytes)) in columns.into_iter().filter(|(_, (_, bytes))| !bytes.is_empty()) {
+            let mut damaged = bytes.clone();
+            // The front decides over lengths: look there as often as anywhere.
+            let place = at.index(bytes.len());
+            damaged[if value & 1 == 0 { place } else { place.min(16).min(bytes.len() - 1) }] = value;
+            decode_all(encoding as u8, &damaged, len)?;
+            decode_all(encoding as u8, &bytes[..place], len)?;
+            decode_all(encoding as u8, &bytes, count.index(VALUES_MAX))?;
+        }
+    }
+}
+
+/// Decodes as every type; what comes is as long as was asked.
+fn decode_all(encoding: u8, bytes: &[u8], count: usize) -> Result<(), TestCaseError> {
+    let lengths = [
+        decode_u64(encoding, bytes, count).map(|values| values.len()),
+        decode_i64(encoding, bytes, count).map(|values| values.len()),
+        decode_f64(encoding, bytes, count).map(|values| values.len()),
+        decode_bool(encoding, bytes, count).map(|values| values.len()),
+        decode_str(encoding, bytes, count).map(|texts| texts.iter().count()),
+    ];
+    for length in lengths.into_iter().flatten() {
+        prop_assert_eq!(length, count);
+        prop_assert!(count <= VALUES_MAX);
+    }
+    Ok(())
+}
+
+#[test]
+fn the_small_form_is_taken() {
+    let walk = |step: fn(u64) -> u64| -> Vec<u64> { (0..1_024).map(step).collect() };
+    let size = |values: &[u64]| {
+        let (encoding, bytes) = encoded(|out| encode_u64(values, out));
+        (encoding, bytes.len())
+    };
+    assert_eq!(size(&walk(|_| 5)), (Encoding::Constant, 8));
+    assert_eq!(size(&walk(|i| 1_700_000_000_000_000_000 + i * 10_000_000_000)), (Encoding::Delta, 17), "regular times");
+    let gap = walk(|i| (i + u64::from(i > 500) * 77) * 10_000_000_000);
+    assert_eq!(size(&gap), (Encoding::Delta, 27), "one difference is another");
+    let restart = walk(|i| if i < 600 { 1_000_000 + 7 * i } else { 7 * (i - 600) });
+    assert_eq!(size(&restart), (Encoding::Delta, 30), "a counter that starts again");
+    assert_eq!(size(&walk(|i| 900 + i * 37 % 128)), (Encoding::Packed, 8 + 1 + 7 * 128));
+    let dip = walk(|i| if i == 9 { 0 } else { 90_000 + i * 37 % 128 });
+    assert_eq!(size(&dip), (Encoding::Packed, 8 + 1 + 7 * 128 + 3 + 2 + 8), "one value far below all others");
+    let float = |values: &[f64]| {
+        let (encoding, bytes) = encoded(|out| encode_f64(values, out));
+        (encoding, bytes.len())
+    };
+    let decimals: Vec<f64> = (0..1_024).map(|i| f64::from(2_000 + i * 37 % 128) / 100.0).collect();
+    assert_eq!(float(&decimals), (Encoding::Decimal, 2 + 8 + 1 + 7 * 128));
+    let mut negative_zero = decimals.clone();
+    negative_zero[3] = -0.0;
+    assert_eq!(float(&negative_zero).0, Encoding::Xor, "a decimal would lose the sign");
+    let full: Vec<f64> = (0..1_024).map(|i| (f64::from(i) / 1e3).sin() + 2.0).collect();
+    let (encoding, bytes) = float(&full);
+    assert!(encoding == Encoding::Xor && bytes < 7 * 1_024, "{encoding:?} {bytes}");
+    let levels: Vec<&str> = (0..1_024).map(|i| ["info", "warning", "error"][i % 3]).collect();
+    let (encoding, bytes) = encoded(|out| encode_str(&levels, out));
+    assert_eq!((encoding, bytes.len()), (Encoding::Dictionary, 2 + (1 + 2) + (1 + 256) + 16));
+    assert_eq!(decode_str(encoding as u8, &bytes, 1_024).map(|texts| texts.text.len()), Ok(16), "held once each");
+}
+
+#[test]
+fn what_is_refused_says_why() {
+    assert_eq!(decode_u64(1, &[0; 8], 1_025), Err(CodecError::TooMany(1_025)));
+    assert_eq!(decode_u64(4, &[0; 8], 1), Err(CodecError::Encoding { encoding: 4, values: "integers" }));
+    let text = |error: Result<Vec<u64>, CodecError>| error.expect_err("refused").to_string();
+    assert_eq!(text(decode_u64(0, &[0; 7], 1)), "the values are malformed: they are cut short");
+    assert_eq!(text(decode_u64(0, &[0; 9], 1)), "the values are malformed: bytes are left over");
+    let spare = [&[0; 8][..], &[3, 0b1000_0000, 0]].concat();
+    assert_eq!(decode_u64(2, &spare, 3), Ok(vec![0, 0, 2]));
+    assert_eq!(text(decode_u64(2, &spare[..10], 2)), "the values are malformed: spare bits that are set");
+    assert!(decode_str(0, b"\x01\0\0\0\x01\0\0\0\xC3\xA9", 2).is_err(), "a cut inside a character");
+    for (number, encoding) in Encoding::ALL.into_iter().enumerate() {
+        assert_eq!(encoding as usize, number, "numbers are never reused and never skipped");
+    }
+}
+
+/// One line a column: what it is, the encoding's number, the bytes.
+fn golden() -> String {
+    let mut text = String::new();
+    let mut add = |what: &str, encode: &dyn Fn(&mut Vec<u8>) -> Encoding| {
+        let (encoding, bytes) = encoded(encode);
+        let hex: String = bytes.iter().map(|byte| format!(" {byte:02x}")).collect();
+        text += &format!("{what}: {encoding:?} {}{hex}\n", encoding as u8);
+    };
+    add("i64 no value", &|out| encode_i64(&[], out));
+    add("i64 -1 -1 -1", &|out| encode_i64(&[-1; 3], out));
+    add("i64 min max 0", &|out| encode_i64(&[i64::MIN, i64::MAX, 0], out));
+    add("i64 100 103 101 107 102", &|out| encode_i64(&[100, 103, 101, 107, 102], out));
+    add("i64 20 times 10 s apart, then a gap", &|out| {
+        let times: Vec<i64> =
+            (0..20).map(|i| 1_700_000_000_000_000_000 + 10_000_000_000 * (i + 9 * (i / 19))).collect();
+        encode_i64(&times, out)
+    });
+    add("u64 5 and max", &|out| encode_u64(&[5, u64::MAX, 5, u64::MAX, 5, 5, 5, 5], out));
+    add("f64 nan nan", &|out| encode_f64(&[f64::NAN; 2], out));
+    add("f64 21.5 21.25 -3 21.75 21.5 20", &|out| encode_f64(&[21.5, 21.25, -3.0, 21.75, 21.5, 20.0], out));
+    add("f64 1 -0 1 1 1", &|out| encode_f64(&[1.0, -0.0, 1.0, 1.0, 1.0], out));
+    add("f64 pi e", &|out| encode_f64(&[std::f64::consts::PI, 1e300], out));
+    add("bool true x 9", &|out| encode_bool(&[true; 9], out));
+    add("bool 9 of them", &|out| encode_bool(&[true, false, true, true, false, false, false, false, true], out));
+    add("str same", &|out| encode_str(&["same", "same"], out));
+    add("str a bc é", &|out| encode_str(&["a", "bc", "é"], out));
+    add("str on off on on off on", &|out| encode_str(&["on", "off", "on", "on", "off", "on"], out));
+    text
+}
+
+#[test]
+fn golden_bytes() {
+    assert_eq!(
+        golden(),
+        include_str!("../../testdata/codec_v1.txt"),
+        "stored bytes: what was written must be read for ever"
+    );
+}
