@@ -1,5 +1,5 @@
 //! Query algebra: a checked [`Plan`], its run over one shard's series ([`execute`]), and the merge of all shards' ordered
-//! answers into rows ([`Merge`]).
+//! answers into rows ([`Merge`]). And what a delete covers: a [`Selection`].
 //!
 //! Pure: reads no clock, file or socket, and never depends on the order in which series or batches arrive.
 //!
@@ -29,6 +29,7 @@ mod merge;
 mod plan;
 mod plan_bytes;
 mod rows;
+mod selection;
 mod wire;
 
 pub use aggregate::Aggregate;
@@ -38,4 +39,5 @@ pub use matcher::{MatchOp, Matcher};
 pub use merge::{Merge, Row};
 pub use plan::{MATCHERS_MAX, Plan, PlanBuilder, PlanError, Window, columns};
 pub use rows::{Column, SeriesRows};
+pub use selection::{SELECTION_BYTES_MAX, Selection, SelectionBuilder, SelectionError};
 pub use wire::DecodeError;

@@ -23,14 +23,8 @@ impl Plan {
             put_bytes(&mut out, name.as_bytes());
             out.push(*field_type as u8);
         }
-        out.extend_from_slice(&self.range.start().nanos().to_le_bytes());
-        out.extend_from_slice(&self.range.end().nanos().to_le_bytes());
-        put_len(&mut out, self.matchers.len());
-        for matcher in &self.matchers {
-            put_bytes(&mut out, matcher.tag().as_bytes());
-            out.push(matcher.op() as u8);
-            put_bytes(&mut out, matcher.value().as_bytes());
-        }
+        put_range(&mut out, self.range);
+        put_matchers(&mut out, &self.matchers);
         out.push(self.window.is_some().into());
         if let Some(window) = self.window {
             out.extend_from_slice(&window.every.nanos().to_le_bytes());
@@ -78,7 +72,12 @@ fn read_field(reader: &mut Reader<'_>) -> Result<(String, FieldType), DecodeErro
     Ok((name, reader.check(FieldType::from_stored(number), "a field's type")?))
 }
 
-fn read_range(reader: &mut Reader<'_>) -> Result<TimeRange, DecodeError> {
+pub(crate) fn put_range(out: &mut Vec<u8>, range: TimeRange) {
+    out.extend_from_slice(&range.start().nanos().to_le_bytes());
+    out.extend_from_slice(&range.end().nanos().to_le_bytes());
+}
+
+pub(crate) fn read_range(reader: &mut Reader<'_>) -> Result<TimeRange, DecodeError> {
     let mut bound = || {
         let nanos = reader.i64("the range")?;
         // The end of all time is a bound though not a timestamp, so `Timestamp::new` would refuse it.
@@ -89,7 +88,16 @@ fn read_range(reader: &mut Reader<'_>) -> Result<TimeRange, DecodeError> {
     reader.check(TimeRange::new(start, end).ok(), "the range")
 }
 
-fn read_matcher<'a>(reader: &mut Reader<'a>) -> Result<(&'a str, MatchOp, &'a str), DecodeError> {
+pub(crate) fn put_matchers(out: &mut Vec<u8>, matchers: &[Matcher]) {
+    put_len(out, matchers.len());
+    for matcher in matchers {
+        put_bytes(out, matcher.tag().as_bytes());
+        out.push(matcher.op() as u8);
+        put_bytes(out, matcher.value().as_bytes());
+    }
+}
+
+pub(crate) fn read_matcher<'a>(reader: &mut Reader<'a>) -> Result<(&'a str, MatchOp, &'a str), DecodeError> {
     let tag = reader.str("a matcher's tag")?;
     let number = reader.u8("a matcher's comparison")?;
     let op = reader.check(MatchOp::from_stored(number), "a matcher's comparison")?;
