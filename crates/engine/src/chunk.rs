@@ -33,27 +33,39 @@ impl Chunk {
     pub(crate) fn seal(tail: &Tail) -> Self {
         let mut rows: Vec<Row<'_>> = tail.rows().collect();
         rows.sort_by_key(|row| row.time); // stable: rows of one time stay in log order
-        let mut times: Vec<i64> = Vec::with_capacity(rows.len());
-        let mut columns: Vec<Building> = Vec::new();
-        let mut place_of: Vec<Option<usize>> = vec![None; 64 * usize::from(tail.mask_words())];
+        let mut sealed = Builder::default();
         for row in &rows {
-            if times.last() != Some(&row.time) {
-                times.push(row.time);
-            }
+            sealed.row(row.time);
             for (number, cell) in row.cells() {
-                let place = *place_of[usize::from(number)].get_or_insert_with(|| {
-                    columns.push(Building { number, ..Building::default() });
-                    columns.len() - 1
-                });
-                columns[place].set(times.len() - 1, cell);
+                sealed.cell(number, cell);
             }
         }
-        columns.sort_unstable_by_key(|column| column.number);
-        Self {
-            columns: columns.into_iter().map(|column| column.finish(times.len())).collect(),
-            times: times.into(),
-            text: tail.text().into(),
+        sealed.finish(tail.text().into())
+    }
+
+    /// The same rows without those inside `range`; `None` if no row is left.
+    pub(crate) fn without(&self, range: TimeRange) -> Option<Self> {
+        let mut kept = Builder::default();
+        for (row, time) in self.times.iter().enumerate().filter(|(_, time)| !contains(range, **time)) {
+            kept.row(*time);
+            for column in &self.columns {
+                if let Some(cell) = column.get(row) {
+                    kept.cell(column.number, cell);
+                }
+            }
         }
+        // The cells of strings keep their places in the text.
+        (!kept.is_empty()).then(|| kept.finish(self.text.clone()))
+    }
+
+    /// A chunk of parts that keep what the fields of [`Chunk`] and [`Column`] promise: as they were, or checked.
+    pub(crate) fn from_parts(times: Box<[i64]>, columns: Box<[Column]>, text: Box<str>) -> Self {
+        Self { times, columns, text }
+    }
+
+    /// First and last time; `None` if the tail that was sealed had no rows.
+    pub(crate) fn span(&self) -> Option<(i64, i64)> {
+        self.times.first().copied().zip(self.times.last().copied())
     }
 
     /// Whether some row may be inside `range`.
@@ -65,6 +77,11 @@ impl Chunk {
     /// Strictly increasing.
     pub(crate) fn times(&self) -> &[i64] {
         &self.times
+    }
+
+    /// By column number.
+    pub(crate) fn columns(&self) -> &[Column] {
+        &self.columns
     }
 
     pub(crate) fn column(&self, number: u16) -> Option<&Column> {
@@ -88,6 +105,25 @@ impl Chunk {
 }
 
 impl Column {
+    /// A column with one of `cells` for each row whose bit in `present` is set, or for each row.
+    pub(crate) fn new(number: u16, present: Option<Box<[u64]>>, cells: Box<[u64]>) -> Self {
+        Self { number, present, cells }
+    }
+
+    pub(crate) fn number(&self) -> u16 {
+        self.number
+    }
+
+    /// One bit a row; `None` if every row has a value.
+    pub(crate) fn present(&self) -> Option<&[u64]> {
+        self.present.as_deref()
+    }
+
+    /// One for each row that has a value.
+    pub(crate) fn cells(&self) -> &[u64] {
+        &self.cells
+    }
+
     /// Whether row `row` has a value.
     pub(crate) fn has(&self, row: usize) -> bool {
         self.present.as_ref().is_none_or(|mask| mask[row / 64] >> (row % 64) & 1 == 1)
@@ -104,6 +140,58 @@ impl Column {
         let inside = (mask[word] & ((1 << bit) - 1)).count_ones();
         Some(self.cells[(before + inside) as usize])
     }
+}
+
+/// A chunk that is being filled, row after row in order of time.
+#[derive(Default)]
+pub(crate) struct Builder {
+    times: Vec<i64>,
+    columns: Vec<Building>,
+    /// By column number, where it stands in `columns`.
+    place_of: Vec<Option<u16>>,
+}
+
+impl Builder {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.times.is_empty()
+    }
+
+    pub(crate) fn rows(&self) -> usize {
+        self.times.len()
+    }
+
+    /// Goes on with the row of `time`, which is never before the last one's; the same time is the same row.
+    pub(crate) fn row(&mut self, time: i64) {
+        if self.times.last() != Some(&time) {
+            self.times.push(time);
+        }
+    }
+
+    /// Gives the row its value of a column; a value that is there is written over.
+    pub(crate) fn cell(&mut self, number: u16, cell: u64) {
+        if self.place_of.len() <= usize::from(number) {
+            self.place_of.resize(usize::from(number) + 1, None);
+        }
+        let columns = &mut self.columns;
+        let place = *self.place_of[usize::from(number)].get_or_insert_with(|| {
+            columns.push(Building { number, ..Building::default() });
+            (columns.len() - 1) as u16 // a measurement has at most FIELDS_MAX columns
+        });
+        columns[usize::from(place)].set(self.times.len() - 1, cell);
+    }
+
+    /// The chunk. `text` is what the cells of strings point into.
+    pub(crate) fn finish(mut self, text: Box<str>) -> Chunk {
+        self.columns.sort_unstable_by_key(|column| column.number);
+        let rows = self.times.len();
+        let columns = self.columns.into_iter().map(|column| column.finish(rows)).collect();
+        Chunk { times: self.times.into(), columns, text }
+    }
+}
+
+/// Whether a time in nanoseconds is inside `range`.
+pub(crate) fn contains(range: TimeRange, time: i64) -> bool {
+    range.start().nanos() <= time && time < range.end().nanos()
 }
 
 /// A column that is being filled, row after row.

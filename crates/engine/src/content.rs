@@ -1,43 +1,92 @@
 //! The hash by which replicas are compared: of everything a reader could see, in an order that is the same everywhere.
 //!
-//! It must never cover what is local: chunk cuts, column numbers, the order of a hash map. Series numbers follow from
-//! the log and not from the content, so they are left out as well: equal content has an equal hash.
+//! It must never cover what is local: chunk and block cuts, column numbers, the order of a hash map. Series numbers follow
+//! from the log and not from the content, so they are left out as well: equal content has an equal hash.
 
-use meridian_types::{FieldType, SeriesNumber, TimeRange};
+use std::sync::Arc;
+
+use meridian_types::{DatabaseId, FieldType, TimeRange};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::Engine;
+use crate::error::StoreError;
 use crate::merge::Merged;
+use crate::read::{Reader, Sources};
 use crate::series::Series;
-use crate::table::{Column, Measurement};
+use crate::table::{Column, Database, Measurement};
+
+/// The logical content of an engine at one moment, to be hashed elsewhere. Pins the files, and makes writes copy the open rows
+/// of the series that are not hashed yet.
+#[derive(Debug)]
+pub struct Content {
+    dropped: Vec<DatabaseId>,
+    databases: Vec<DatabaseContent>,
+}
+
+#[derive(Debug)]
+struct DatabaseContent {
+    id: DatabaseId,
+    /// What retention has left; `None` if that is nothing.
+    range: Option<TimeRange>,
+    sources: Sources,
+    measurements: Vec<MeasurementContent>,
+}
+
+#[derive(Debug)]
+struct MeasurementContent {
+    name: Box<str>,
+    columns: Vec<(Box<str>, Column)>,
+    series: Vec<Arc<Series>>,
+}
 
 impl Engine {
-    /// Hash of the logical content: dropped databases, databases, measurements, fields with their types, series keys,
-    /// times and values, in key order. Equal on all replicas that applied the same log up to the same index. Reads every
-    /// row: the cost of a query for everything.
-    pub fn content_hash(&self) -> u64 {
-        let mut content = Content(Xxh3::new());
-        content.number(self.dropped.len() as u64);
-        for database in &self.dropped {
-            content.number(u64::from(database.0));
+    /// What [`Content::hash`] is of. Copies no rows.
+    pub fn content(&self) -> Content {
+        let measurement = |(name, measurement): (&str, &Measurement)| MeasurementContent {
+            name: name.into(),
+            columns: measurement.columns().map(|(name, column)| (name.into(), column)).collect(),
+            series: measurement.series().iter().filter_map(|n| self.series[n.0 as usize].clone()).collect(),
+        };
+        let database = |(id, home): (&DatabaseId, &Database)| DatabaseContent {
+            id: *id,
+            range: self.after_cutoff(*id, TimeRange::ALL),
+            sources: self.sources(*id, TimeRange::ALL),
+            measurements: home.measurements.iter().map(|(name, one)| measurement((name, one))).collect(),
+        };
+        Content {
+            dropped: self.dropped.iter().copied().collect(),
+            databases: self.databases.iter().map(database).collect(),
         }
-        content.number(self.databases.len() as u64);
-        for (id, database) in &self.databases {
-            content.number(u64::from(id.0));
-            content.number(database.measurements.len() as u64);
-            for (name, measurement) in &database.measurements {
-                content.bytes(name.as_bytes());
-                content.measurement(measurement, |number| self.series[number.0 as usize].as_deref());
+    }
+}
+
+impl Content {
+    /// Hash of the logical content: dropped databases, databases, cutoffs, measurements, fields with their types, series
+    /// keys, times and values. Equal on all replicas that applied the same log up to the same index. Reads every row: the
+    /// cost of a query for everything.
+    pub fn hash(self) -> Result<u64, StoreError> {
+        let mut hash = Hash(Xxh3::new());
+        hash.number(self.dropped.len() as u64);
+        self.dropped.iter().for_each(|database| hash.number(u64::from(database.0)));
+        hash.number(self.databases.len() as u64);
+        for database in self.databases {
+            hash.number(u64::from(database.id.0));
+            hash.number(database.range.map_or(0, |range| range.start().nanos().cast_unsigned()));
+            hash.number(database.measurements.len() as u64);
+            for measurement in database.measurements {
+                // A measurement's series are in order of their numbers, and a reader goes forwards only.
+                let reader = database.sources.clone().reader();
+                hash.measurement(measurement, reader, database.range)?;
             }
         }
-        content.0.digest()
+        Ok(hash.0.digest())
     }
 }
 
 /// Everything goes in with its length or its count before it, so that no two contents are the same bytes.
-struct Content(Xxh3);
+struct Hash(Xxh3);
 
-impl Content {
+impl Hash {
     fn number(&mut self, number: u64) {
         self.0.update(&number.to_le_bytes());
     }
@@ -47,25 +96,42 @@ impl Content {
         self.0.update(bytes);
     }
 
-    fn measurement<'a>(&mut self, measurement: &Measurement, find: impl Fn(SeriesNumber) -> Option<&'a Series>) {
-        let columns: Vec<(&str, Column)> = measurement.columns().collect();
-        self.number(columns.len() as u64);
-        for (name, column) in &columns {
+    fn measurement(
+        &mut self,
+        measurement: MeasurementContent,
+        mut reader: Reader,
+        range: Option<TimeRange>,
+    ) -> Result<(), StoreError> {
+        self.bytes(measurement.name.as_bytes());
+        self.number(measurement.columns.len() as u64);
+        for (name, column) in &measurement.columns {
             self.bytes(name.as_bytes());
             self.number(column.field_type as u64);
         }
-        let mut all: Vec<&Series> = measurement.series().iter().filter_map(|number| find(*number)).collect();
-        all.sort_unstable_by_key(|series| series.key());
-        self.number(all.len() as u64);
-        for series in all {
-            self.bytes(series.key().as_bytes());
-            self.rows(series, &columns);
+        self.number(measurement.series.len() as u64);
+        // Each series is hashed by itself, and the sum does not depend on the order of their numbers.
+        let mut sum = 0_u64;
+        for series in measurement.series {
+            let mut one = Self(Xxh3::new());
+            one.bytes(series.key().as_bytes());
+            if let Some(range) = range {
+                one.rows(&series, &mut reader, &measurement.columns, range)?;
+            }
+            sum = sum.wrapping_add(one.0.digest());
         }
+        self.number(sum);
+        Ok(())
     }
 
-    fn rows(&mut self, series: &Series, columns: &[(&str, Column)]) {
+    fn rows(
+        &mut self,
+        series: &Series,
+        reader: &mut Reader,
+        columns: &[(Box<str>, Column)],
+        range: TimeRange,
+    ) -> Result<(), StoreError> {
         let numbers: Vec<u16> = columns.iter().map(|(_, column)| column.number).collect();
-        let merged = Merged::new(series.parts(TimeRange::ALL), TimeRange::ALL, &numbers);
+        let merged = Merged::new(reader.parts(series, range)?, range, &numbers);
         let times = merged.times();
         self.number(times.len() as u64);
         for time in times {
@@ -83,5 +149,6 @@ impl Content {
                 }
             }
         }
+        Ok(())
     }
 }

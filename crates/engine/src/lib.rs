@@ -1,28 +1,53 @@
 //! Time-series storage of one shard: points come in as frames in log order and go out as rows of one series each.
 //!
-//! What it holds is a pure function of the writes and drops it was given, in their order; only how rows are cut into
-//! chunks is local, and no answer depends on that. It is all in memory: the log is what survives a crash.
+//! What it holds is a pure function of the writes, deletes, cutoffs and drops it was given, in their order; only how rows are
+//! cut into chunks and blocks is local, and no answer depends on that. The newest rows are in memory, where the log is what
+//! survives a crash; the others are in immutable blocks, which a manifest names.
 //!
 //! The data takes one way through the files: `write` checks a frame and applies it, `table` names what it meets, `tail`
-//! takes the rows, `chunk` is where a full tail is sorted and becomes immutable, `merge` reads tails and chunks of one
-//! series as one, `view` hands that to queries and `content` to the comparison of replicas.
+//! takes the rows, `chunk` is where a full tail is sorted and becomes immutable, `flush` brings all of it into `block`s,
+//! `compact` makes these fewer. Back out, `read` gathers the parts of one series, `merge` reads them as one, `view` hands
+//! that to queries and `content` to the comparison of replicas. `manifest` says which files there are, `store` keeps them,
+//! `open` makes an engine of them.
 //!
-//! It must never know Raft, shards, files or the network, read a clock, or let the order of a hash map be seen.
+//! It must never know Raft, other shards or the network, read a clock, start work by itself, or let the order of a hash map
+//! be seen.
 
 mod engine;
+mod error;
+mod open;
 
+mod block;
 mod chunk;
+mod compact;
 mod content;
+mod flush;
+#[doc(hidden)]
+pub mod fuzz;
+mod inspect;
+mod manifest;
 mod merge;
+mod names;
+mod read;
+mod rechunk;
 mod series;
 mod stats;
+mod store;
 mod table;
 mod tail;
+mod task;
+mod tombstone;
 mod view;
 mod write;
 
+pub use content::Content;
 pub use engine::Engine;
+pub use error::StoreError;
+pub use flush::Point;
+pub use inspect::{BlockInspection, Inspection, inspect};
+pub use open::{SnapshotContent, SnapshotFile};
 pub use stats::Stats;
+pub use task::{Outcome, Task};
 pub use view::View;
 pub use write::{WriteRefused, Written};
 

@@ -7,13 +7,36 @@ use std::sync::Arc;
 
 use meridian_types::TimeRange;
 
-use crate::chunk::{Chunk, Column};
+use crate::chunk::{Chunk, Column, contains};
+
+/// Some rows of a series, and the times at which they are deleted.
+#[derive(Clone, Debug)]
+pub(crate) struct Part {
+    pub(crate) chunk: Arc<Chunk>,
+    pub(crate) hidden: Arc<[TimeRange]>,
+}
+
+impl Part {
+    /// Rows of which none is deleted.
+    pub(crate) fn whole(chunk: Arc<Chunk>) -> Self {
+        Self { chunk, hidden: Arc::default() }
+    }
+
+    /// Times and row numbers inside `range` that are not deleted, in order.
+    pub(crate) fn rows(&self, range: TimeRange) -> impl Iterator<Item = (i64, usize)> {
+        let times = self.chunk.times();
+        let first = times.partition_point(|time| *time < range.start().nanos());
+        let inside =
+            times[first..].iter().copied().zip(first..).take_while(move |(time, _)| *time < range.end().nanos());
+        inside.filter(|(time, _)| !self.hidden.iter().any(|hidden| contains(*hidden, *time)))
+    }
+}
 
 /// The rows of a series inside a range that have a value in one of some columns.
 #[derive(Debug)]
 pub(crate) struct Merged {
     /// In log order.
-    parts: Vec<Arc<Chunk>>,
+    parts: Vec<Part>,
     /// By time, and those of one time in log order.
     rows: Vec<Source>,
 }
@@ -28,15 +51,12 @@ struct Source {
 
 impl Merged {
     /// Merges `parts`, which are in log order.
-    pub(crate) fn new(parts: Vec<Arc<Chunk>>, range: TimeRange, columns: &[u16]) -> Self {
+    pub(crate) fn new(parts: Vec<Part>, range: TimeRange, columns: &[u16]) -> Self {
         let mut rows = Vec::new();
-        for (chunk, part) in parts.iter().zip(0..) {
-            let wanted: Vec<&Column> = columns.iter().filter_map(|number| chunk.column(*number)).collect();
-            let times = chunk.times();
-            let first = times.partition_point(|time| *time < range.start().nanos());
-            let inside = times[first..].iter().zip(first..).take_while(|(time, _)| **time < range.end().nanos());
-            let full = inside.filter(|(_, row)| wanted.iter().any(|column| column.has(*row)));
-            rows.extend(full.map(|(time, row)| Source { time: *time, part, row: row as u32 }));
+        for (found, part) in parts.iter().zip(0..) {
+            let wanted: Vec<&Column> = columns.iter().filter_map(|number| found.chunk.column(*number)).collect();
+            let full = found.rows(range).filter(|(_, row)| wanted.iter().any(|column| column.has(*row)));
+            rows.extend(full.map(|(time, row)| Source { time, part, row: row as u32 }));
         }
         rows.sort_by_key(|source| source.time); // stable, and linear on parts that follow each other in time
         Self { parts, rows }
@@ -51,7 +71,7 @@ impl Merged {
 
     /// The values of one of the columns, one for each of [`Merged::times`]; `None` if no row has one.
     pub(crate) fn column<'a, T>(&'a self, number: u16, value: impl Fn(&'a Chunk, u64) -> T) -> Option<Vec<Option<T>>> {
-        let columns: Vec<Option<&Column>> = self.parts.iter().map(|chunk| chunk.column(number)).collect();
+        let columns: Vec<Option<&Column>> = self.parts.iter().map(|part| part.chunk.column(number)).collect();
         if columns.iter().all(Option::is_none) {
             return None;
         }
@@ -60,7 +80,7 @@ impl Merged {
         for source in &self.rows {
             let part = source.part as usize;
             let cell = columns[part].and_then(|column| column.get(source.row as usize));
-            let found = cell.map(|cell| value(&self.parts[part], cell));
+            let found = cell.map(|cell| value(&self.parts[part].chunk, cell));
             match values.last_mut().filter(|_| previous == Some(source.time)) {
                 Some(last) => *last = found.or(last.take()),
                 None => values.push(found),

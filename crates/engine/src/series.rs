@@ -4,38 +4,93 @@
 
 use std::sync::Arc;
 
-use meridian_types::{SeriesKey, SeriesNumber, TimeRange, ValueRef};
+use meridian_types::{DatabaseId, SeriesKey, SeriesNumber, TimeRange, ValueRef};
 
 use crate::chunk::Chunk;
 use crate::stats::Size;
 use crate::tail::Tail;
 
-/// One series of one measurement.
-#[derive(Clone, Debug)]
-pub(crate) struct Series {
-    key: Arc<SeriesKey>,
-    /// The measurement it belongs to, by the number of that measurement's first series: given once, never reused.
-    home: SeriesNumber,
+/// The measurement that a series belongs to.
+#[derive(PartialEq, Eq, Debug)]
+pub(crate) struct Home {
+    pub(crate) database: DatabaseId,
+    pub(crate) measurement: Box<str>,
+    /// The number of the measurement's first series: names it among all that the engine ever had.
+    pub(crate) number: SeriesNumber,
+}
+
+/// Who a series is: given once, never changed.
+#[derive(Debug)]
+pub(crate) struct Identity {
+    pub(crate) number: SeriesNumber,
+    pub(crate) key: Arc<SeriesKey>,
+    pub(crate) home: Arc<Home>,
     /// What a frame that names this series by number must carry.
     check: u32,
+}
+
+impl Identity {
+    pub(crate) fn new(number: SeriesNumber, key: Arc<SeriesKey>, home: Arc<Home>) -> Self {
+        let check = meridian_frame::series_check(&key);
+        Self { number, key, home, check }
+    }
+
+    /// Whether a frame that speaks of a series of measurement `home` with this check means this one.
+    pub(crate) fn is_meant(&self, home: SeriesNumber, check: u32) -> bool {
+        self.home.number == home && self.check == check
+    }
+}
+
+/// One series of one measurement, with the rows of it that are in memory.
+#[derive(Clone, Debug)]
+pub(crate) struct Series {
+    identity: Arc<Identity>,
     sealed: Vec<Arc<Chunk>>,
     sealed_size: Size,
     tail: Tail,
 }
 
 impl Series {
-    pub(crate) fn new(key: Arc<SeriesKey>, home: SeriesNumber) -> Self {
-        let check = meridian_frame::series_check(&key);
-        Self { key, home, check, sealed: Vec::new(), sealed_size: Size::default(), tail: Tail::default() }
+    /// A series without rows.
+    pub(crate) fn new(identity: Arc<Identity>) -> Self {
+        Self { identity, sealed: Vec::new(), sealed_size: Size::default(), tail: Tail::default() }
+    }
+
+    pub(crate) fn identity(&self) -> &Arc<Identity> {
+        &self.identity
     }
 
     pub(crate) fn key(&self) -> &SeriesKey {
-        &self.key
+        &self.identity.key
     }
 
-    /// Whether a frame that speaks of a series of measurement `home` with this check means this one.
-    pub(crate) fn is_meant(&self, home: SeriesNumber, check: u32) -> bool {
-        self.home == home && self.check == check
+    pub(crate) fn number(&self) -> SeriesNumber {
+        self.identity.number
+    }
+
+    /// Whether no row of it is in memory.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.sealed.is_empty() && self.tail.is_empty()
+    }
+
+    /// First and last time of its rows in memory.
+    pub(crate) fn span(&self) -> Option<(i64, i64)> {
+        let sealed = self.sealed.iter().filter_map(|chunk| chunk.span());
+        sealed.chain(self.tail.span()).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
+    }
+
+    /// Removes the rows inside `range`. Views taken before still see them.
+    pub(crate) fn remove(&mut self, range: TimeRange) {
+        if !self.overlaps(range) {
+            return;
+        }
+        self.seal();
+        let kept = std::mem::take(&mut self.sealed).into_iter().filter_map(|chunk| match chunk.overlaps(range) {
+            true => chunk.without(range).map(Arc::new),
+            false => Some(chunk),
+        });
+        self.sealed = kept.collect();
+        self.sealed_size = self.sealed.iter().fold(Size::default(), |sum, chunk| sum + chunk.size());
     }
 
     /// Makes room for rows whose columns need `mask_words` words of bits. A tail with narrower rows is sealed; that

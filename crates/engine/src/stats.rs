@@ -2,16 +2,29 @@
 //!
 //! It must never decide anything in `write`: memory refuses before a write enters the log, or not at all.
 
+use meridian_types::SeriesKey;
+
+use crate::series::{Identity, Series};
+
+/// Memory of a series beside its key and its rows: itself, its counts, and its places in the tables.
+const SERIES_BYTES: usize = size_of::<Series>() + size_of::<Identity>() + 96;
+
 /// How much an engine holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Stats {
     /// Series.
     pub series: u64,
-    /// Values in memory. A value that was written over still counts while its rows and the later ones lie in different
-    /// chunks, or in an open tail.
+    /// Values. One that was written over or deleted still counts while its rows and the later ones lie in different chunks
+    /// or blocks, or in an open tail.
     pub points: u64,
     /// Bytes of memory, estimated.
     pub bytes: u64,
+    /// Those of them that are rows, which a flush frees.
+    pub row_bytes: u64,
+    /// Bytes of files.
+    pub file_bytes: u64,
+    /// Blocks.
+    pub blocks: u64,
 }
 
 impl Stats {
@@ -19,6 +32,13 @@ impl Stats {
     pub(crate) fn replace(&mut self, before: Size, after: Size) {
         self.points = (self.points + after.points).saturating_sub(before.points);
         self.bytes = (self.bytes + after.bytes).saturating_sub(before.bytes);
+        self.row_bytes = (self.row_bytes + after.bytes).saturating_sub(before.bytes);
+    }
+
+    /// Accounts for a new series without rows.
+    pub(crate) fn added(&mut self, key: &SeriesKey) {
+        self.series += 1;
+        self.bytes += (key.as_bytes().len() + SERIES_BYTES) as u64;
     }
 }
 
@@ -28,6 +48,9 @@ impl std::iter::Sum for Stats {
             series: sum.series + one.series,
             points: sum.points + one.points,
             bytes: sum.bytes + one.bytes,
+            row_bytes: sum.row_bytes + one.row_bytes,
+            file_bytes: sum.file_bytes + one.file_bytes,
+            blocks: sum.blocks + one.blocks,
         })
     }
 }

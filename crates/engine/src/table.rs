@@ -6,15 +6,33 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use meridian_frame::Field;
-use meridian_types::{FieldType, Map, MapHasher, SeriesKey, SeriesNumber};
+use meridian_types::{FieldType, Map, MapHasher, SeriesKey, SeriesNumber, Timestamp};
 
 use crate::Stats;
+use crate::manifest::DatabaseState;
+use crate::series::Home;
 
 /// One database.
 #[derive(Debug, Default)]
 pub(crate) struct Database {
     pub(crate) measurements: BTreeMap<Box<str>, Measurement>,
+    /// What is in memory.
     pub(crate) stats: Stats,
+    /// Rows before it are gone.
+    pub(crate) cutoff: Option<Timestamp>,
+}
+
+impl Database {
+    /// What a manifest keeps of it.
+    pub(crate) fn state(&self) -> DatabaseState {
+        let measurements = self.measurements.iter().map(|(name, measurement)| {
+            let mut columns: Vec<(u16, (String, FieldType))> =
+                measurement.columns().map(|(field, c)| (c.number, (field.to_owned(), c.field_type))).collect();
+            columns.sort_unstable_by_key(|(number, _)| *number);
+            (name.to_string(), columns.into_iter().map(|(_, column)| column).collect())
+        });
+        DatabaseState { cutoff: self.cutoff.map(Timestamp::nanos), measurements: measurements.collect() }
+    }
 }
 
 /// One measurement.
@@ -25,6 +43,8 @@ pub(crate) struct Measurement {
     numbers: Map<Arc<SeriesKey>, SeriesNumber>,
     /// In order of their first appearance, which is the order of their numbers.
     series: Vec<SeriesNumber>,
+    /// Known from the first series on.
+    home: Option<Arc<Home>>,
 }
 
 /// A field, as rows name it.
@@ -37,7 +57,7 @@ pub(crate) struct Column {
 
 impl Measurement {
     pub(crate) fn new(hasher: MapHasher) -> Self {
-        Self { columns: BTreeMap::new(), numbers: Map::with_hasher(hasher), series: Vec::new() }
+        Self { columns: BTreeMap::new(), numbers: Map::with_hasher(hasher), series: Vec::new(), home: None }
     }
 
     pub(crate) fn column(&self, field: &str) -> Option<Column> {
@@ -73,9 +93,23 @@ impl Measurement {
     }
 
     /// Takes in a new series.
-    pub(crate) fn insert(&mut self, key: Arc<SeriesKey>, number: SeriesNumber) {
+    pub(crate) fn insert(&mut self, key: Arc<SeriesKey>, number: SeriesNumber, home: &Arc<Home>) {
         self.numbers.insert(key, number);
         self.series.push(number);
+        self.home.get_or_insert_with(|| Arc::clone(home));
+    }
+
+    /// Gives a column back its number, as a manifest lists it; `false` if it is not the next one.
+    pub(crate) fn restore_column(&mut self, number: u16, name: &str, field_type: FieldType) -> bool {
+        let is_next = usize::from(number) == self.columns.len();
+        is_next && self.columns.insert(name.into(), Column { number, field_type }).is_none()
+    }
+
+    /// The types of the columns by number.
+    pub(crate) fn types(&self) -> Arc<[FieldType]> {
+        let mut types: Vec<(u16, FieldType)> = self.columns.values().map(|c| (c.number, c.field_type)).collect();
+        types.sort_unstable_by_key(|(number, _)| *number);
+        types.into_iter().map(|(_, field_type)| field_type).collect()
     }
 
     /// All series, by number.
@@ -83,8 +117,8 @@ impl Measurement {
         &self.series
     }
 
-    /// The number of the first series: it names the measurement among all that the engine ever had.
-    pub(crate) fn home(&self) -> Option<SeriesNumber> {
-        self.series.first().copied()
+    /// What its series belong to, once it has one.
+    pub(crate) fn home(&self) -> Option<&Arc<Home>> {
+        self.home.as_ref()
     }
 }

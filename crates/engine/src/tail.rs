@@ -102,6 +102,11 @@ impl Tail {
         }
     }
 
+    /// First and last time.
+    pub(crate) fn span(&self) -> Option<(i64, i64)> {
+        (!self.is_empty()).then_some((self.time_min, self.time_max))
+    }
+
     /// Whether some row may be inside `range`.
     pub(crate) fn overlaps(&self, range: TimeRange) -> bool {
         !self.is_empty() && overlaps(self.time_min, self.time_max, range)

@@ -1,7 +1,7 @@
 //! What a query reads: the series it asks for as they were at one moment, shared with the engine and not copied.
 //!
 //! It must never see a write that came after it was taken. While it lives, a write to one of its series first copies that
-//! series' open rows; a series is let go as soon as it has been read.
+//! series' open rows, and the files that it may read stay; a series is let go as soon as it has been read.
 
 use std::sync::Arc;
 
@@ -9,17 +9,21 @@ use meridian_query::{Column, Plan, SeriesRows};
 use meridian_types::{DatabaseId, FieldType, TimeRange};
 
 use crate::Engine;
+use crate::error::StoreError;
 use crate::merge::Merged;
+use crate::read::{Reader, Sources};
 use crate::series::Series;
 use crate::table::Column as Stored;
 
 /// The series that a plan asks for, as of one moment.
 pub struct View {
-    range: TimeRange,
+    /// `None` if retention has cut off all that was asked for.
+    range: Option<TimeRange>,
     /// One for each field of the plan; `None` if the measurement has no such field of that type.
     fields: Vec<Option<Stored>>,
     /// In order of their numbers.
     series: Vec<Arc<Series>>,
+    sources: Sources,
 }
 
 impl Engine {
@@ -32,32 +36,45 @@ impl Engine {
             measurement?.column(name).filter(|column| column.field_type == field_type)
         };
         let fields: Vec<Option<Stored>> = plan.fields.iter().map(|(name, kind)| stored(name, *kind)).collect();
+        let range = self.after_cutoff(database, plan.range);
+        let sources = self.sources(database, range.unwrap_or(plan.range));
+        let may_have_rows = |series: &Series| !sources.is_empty() || series.overlaps(plan.range);
         let series = measurement
-            .filter(|_| fields.iter().any(Option::is_some))
+            .filter(|_| range.is_some() && fields.iter().any(Option::is_some))
             .into_iter()
             .flat_map(|measurement| measurement.series())
             .filter_map(|number| self.series[number.0 as usize].as_ref())
-            .filter(|series| series.overlaps(plan.range) && plan.matches(series.key()))
+            .filter(|series| may_have_rows(series) && plan.matches(series.key()))
             .cloned()
             .collect();
-        View { range: plan.range, fields, series }
+        View { range, fields, series, sources }
     }
 }
 
 impl View {
     /// The rows of each series, in order of the series' numbers: sorted by time, those of one time merged by field, the
     /// later in the log winning; inside the plan's range, with the plan's fields. Rows and series that have none of these
-    /// fields are left out. The work of reading happens as the iterator goes, one series at a time.
-    pub fn series(self) -> impl Iterator<Item = SeriesRows> + Send {
-        let Self { range, fields, series } = self;
+    /// fields are left out. The work of reading happens as the iterator goes, one series at a time. After an error there is
+    /// no answer: what came before it is a part.
+    pub fn series(self) -> impl Iterator<Item = Result<SeriesRows, StoreError>> + Send {
+        let Self { range, fields, series, sources } = self;
         let numbers: Vec<u16> = fields.iter().flatten().map(|column| column.number).collect();
-        series.into_iter().filter_map(move |series| {
-            let merged = Merged::new(series.parts(range), range, &numbers);
-            let times = merged.times();
-            let columns = || fields.iter().map(|field| field.and_then(|stored| column(&merged, stored))).collect();
-            (!times.is_empty()).then(|| SeriesRows { key: series.key().clone(), columns: columns(), times })
-        })
+        let mut reader = sources.reader();
+        series.into_iter().filter_map(move |series| rows(&mut reader, &series, range?, &fields, &numbers).transpose())
     }
+}
+
+fn rows(
+    reader: &mut Reader,
+    series: &Series,
+    range: TimeRange,
+    fields: &[Option<Stored>],
+    numbers: &[u16],
+) -> Result<Option<SeriesRows>, StoreError> {
+    let merged = Merged::new(reader.parts(series, range)?, range, numbers);
+    let times = merged.times();
+    let columns = || fields.iter().map(|field| field.and_then(|stored| column(&merged, stored))).collect();
+    Ok((!times.is_empty()).then(|| SeriesRows { key: series.key().clone(), columns: columns(), times }))
 }
 
 impl std::fmt::Debug for View {

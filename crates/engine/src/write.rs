@@ -8,12 +8,9 @@ use meridian_frame::{Field, Frame, Run, SeriesRef, Table};
 use meridian_types::{Code, DatabaseId, FieldType, SeriesKey, SeriesNumber, limits};
 
 use crate::Engine;
-use crate::series::Series;
-use crate::stats::{Size, Stats};
+use crate::series::{Home, Identity, Series};
+use crate::stats::Stats;
 use crate::table::Measurement;
-
-/// Memory of a series beside its key and its rows: itself, its counts, and its places in the tables.
-const SERIES_BYTES: usize = size_of::<Series>() + 80;
 
 /// What a write did.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -96,7 +93,7 @@ impl Engine {
     /// row order; times may come in any order and as often as they like. All or nothing: a refusal leaves no trace.
     pub fn write(&mut self, database: DatabaseId, frame: &Frame) -> Result<Written, WriteRefused> {
         self.check(database, frame)?;
-        let Self { hasher, chunk_rows_max, databases, series, .. } = self;
+        let Self { hasher, chunk_rows_max, databases, series, filled, .. } = self;
         let home = databases.entry(database).or_default();
         let mut written = Written::default();
         for table in frame.tables() {
@@ -105,14 +102,19 @@ impl Engine {
             let columns = measurement.register(table.fields());
             for run in table.runs() {
                 let number = match &run.series {
-                    SeriesRef::Key(key) => number_of(key, measurement, series, &mut home.stats),
+                    SeriesRef::Key(key) => {
+                        number_of(key, (database, table.measurement()), measurement, series, &mut home.stats)
+                    }
                     SeriesRef::Number { number, .. } => *number,
                 };
                 let one = series[number.0 as usize].as_mut();
                 let one = one.expect("`check` found the numbers that the frame names, `number_of` gives live ones");
-                let before = one.size();
+                let (before, was_empty) = (one.size(), one.is_empty());
                 written.points += append(Arc::make_mut(one), table, run, &columns, *chunk_rows_max);
                 home.stats.replace(before, one.size());
+                if was_empty && !one.is_empty() {
+                    filled.push(number);
+                }
                 written.series.push(number);
             }
         }
@@ -132,7 +134,7 @@ impl Engine {
         for table in frame.tables() {
             let measurement = home.and_then(|home| home.measurements.get(table.measurement()));
             check_fields(table, measurement)?;
-            self.check_numbers(table, measurement.and_then(Measurement::home))?;
+            self.check_numbers(table, measurement.and_then(Measurement::home).map(|home| home.number))?;
         }
         Ok(())
     }
@@ -141,7 +143,7 @@ impl Engine {
         for run in table.runs() {
             let SeriesRef::Number { number, check } = &run.series else { continue };
             let one = self.series.get(number.0 as usize).and_then(Option::as_ref);
-            if !one.zip(home).is_some_and(|(one, home)| one.is_meant(home, *check)) {
+            if !one.zip(home).is_some_and(|(one, home)| one.identity().is_meant(home, *check)) {
                 let measurement = table.measurement().to_owned();
                 return Err(WriteRefused::SendKeys { measurement, number: *number });
             }
@@ -176,6 +178,7 @@ fn check_fields(table: &Table, measurement: Option<&Measurement>) -> Result<(), 
 /// The number of the series with this key, given now if it has none.
 fn number_of(
     key: &SeriesKey,
+    (database, name): (DatabaseId, &str),
     measurement: &mut Measurement,
     series: &mut Vec<Option<Arc<Series>>>,
     stats: &mut Stats,
@@ -184,12 +187,12 @@ fn number_of(
         return number;
     }
     let number = SeriesNumber(series.len() as u32); // `check` has left room
+    let new_home = || Arc::new(Home { database, measurement: name.into(), number });
+    let home = measurement.home().cloned().unwrap_or_else(new_home);
     let key = Arc::new(key.clone());
-    let size = Size { points: 0, bytes: (key.as_bytes().len() + SERIES_BYTES) as u64 };
-    measurement.insert(Arc::clone(&key), number);
-    series.push(Some(Arc::new(Series::new(key, measurement.home().unwrap_or(number)))));
-    stats.series += 1;
-    stats.replace(Size::default(), size);
+    measurement.insert(Arc::clone(&key), number, &home);
+    stats.added(&key);
+    series.push(Some(Arc::new(Series::new(Arc::new(Identity::new(number, key, home))))));
     number
 }
 

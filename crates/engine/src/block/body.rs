@@ -1,0 +1,211 @@
+//! The body of a chunk: times and columns, encoded one by one.
+//!
+//! Layout: `encoding:u8 length:u32` and the times, then for each column `number:u16 type:u8 encoding:u8 presence:u8 length:u32`, the bitmap if not every
+//! row has a value, the statistics if there are enough values, and `length` bytes of values. How many rows and columns
+//! there are stands in the directory. It must never make room for more than that.
+
+use std::io;
+
+use bytes::{Buf, BufMut};
+use meridian_frame::codec::{self, CodecError, Encoding};
+use meridian_types::FieldType;
+
+use super::CHUNK_ROWS_MAX;
+use super::statistics::Statistics;
+use crate::chunk::{Chunk, Column};
+
+/// Encoding and length in front of the times.
+const TIMES_HEADER_BYTES: usize = 5;
+const PRESENCE_ALL: u8 = 0;
+const PRESENCE_BITMAP: u8 = 1;
+
+/// What is wrong with a part of a block.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub(crate) enum Flaw {
+    /// It is not as it must be.
+    #[error("{0}")]
+    Layout(&'static str),
+    /// A column cannot be decoded.
+    #[error(transparent)]
+    Values(#[from] CodecError),
+}
+
+const SHORT: Flaw = Flaw::Layout("it is cut short");
+
+/// A chunk as it was read.
+#[derive(Debug)]
+pub(super) struct Decoded {
+    pub(super) chunk: Chunk,
+    /// Of each column, its type and what is known without its values.
+    pub(super) columns: Vec<(FieldType, Option<Statistics>)>,
+}
+
+impl Decoded {
+    /// Values of all columns.
+    pub(super) fn points(&self) -> u64 {
+        self.chunk.columns().iter().map(|column| column.cells().len() as u64).sum()
+    }
+
+    /// Whether what is known without the values is what the values say.
+    pub(super) fn statistics_are_right(&self) -> bool {
+        let columns = self.chunk.columns().iter().zip(&self.columns);
+        columns.into_iter().all(|(column, (kind, seen))| Statistics::of(*kind, column.cells()) == *seen)
+    }
+}
+
+/// Appends the body of `chunk`. An error if it is too large for a block.
+pub(super) fn encode(chunk: &Chunk, types: &dyn Fn(u16) -> FieldType, out: &mut Vec<u8>) -> io::Result<()> {
+    let header = out.len();
+    out.put_bytes(0, TIMES_HEADER_BYTES);
+    let encoding = codec::encode_i64(chunk.times(), out);
+    let length = length(out.len() - header - TIMES_HEADER_BYTES)?;
+    out[header] = encoding as u8;
+    out[header + 1..][..4].copy_from_slice(&length.to_le_bytes());
+    chunk.columns().iter().try_for_each(|column| put_column(chunk, column, types(column.number()), out))
+}
+
+fn put_column(chunk: &Chunk, column: &Column, field_type: FieldType, out: &mut Vec<u8>) -> io::Result<()> {
+    let header = out.len();
+    out.put_u16_le(column.number());
+    out.put_u8(field_type as u8);
+    out.put_u8(0);
+    out.put_u8(if column.present().is_some() { PRESENCE_BITMAP } else { PRESENCE_ALL });
+    out.put_u32_le(0);
+    if let Some(mask) = column.present() {
+        let bytes = mask.iter().flat_map(|word| word.to_le_bytes());
+        out.extend(bytes.take(chunk.times().len().div_ceil(8)));
+    }
+    if let Some(statistics) = Statistics::of(field_type, column.cells()) {
+        statistics.put(out);
+    }
+    let start = out.len();
+    let encoding = put_cells(chunk, column.cells(), field_type, out);
+    let length = length(out.len() - start)?;
+    out[header + 3] = encoding as u8;
+    out[header + 5..][..4].copy_from_slice(&length.to_le_bytes());
+    Ok(())
+}
+
+fn put_cells(chunk: &Chunk, cells: &[u64], field_type: FieldType, out: &mut Vec<u8>) -> Encoding {
+    match field_type {
+        FieldType::F64 => {
+            let values: Vec<f64> = cells.iter().map(|cell| f64::from_bits(*cell)).collect();
+            codec::encode_f64(&values, out)
+        }
+        FieldType::I64 | FieldType::U64 => codec::encode_u64(cells, out), // the two differ in name alone
+        FieldType::Bool => {
+            let values: Vec<bool> = cells.iter().map(|cell| *cell != 0).collect();
+            codec::encode_bool(&values, out)
+        }
+        FieldType::Str => {
+            let values: Vec<&str> = cells.iter().map(|cell| chunk.string(*cell)).collect();
+            codec::encode_str(&values, out)
+        }
+    }
+}
+
+/// The length as it is stored.
+pub(super) fn length(bytes: usize) -> io::Result<u32> {
+    let too_large = |_| {
+        let text = format!("{bytes} bytes in one chunk, over the limit of 4 GiB: cut it into chunks of fewer rows");
+        io::Error::new(io::ErrorKind::InvalidInput, text)
+    };
+    u32::try_from(bytes).map_err(too_large)
+}
+
+/// Reads the body of a chunk of so many rows and columns.
+pub(super) fn decode(mut bytes: &[u8], rows: usize, columns: usize) -> Result<Decoded, Flaw> {
+    if !(1..=CHUNK_ROWS_MAX).contains(&rows) {
+        return Err(Flaw::Layout("its number of rows is none that a chunk can have"));
+    }
+    let encoding = take_u8(&mut bytes)?;
+    let times = codec::decode_i64(encoding, take_counted(&mut bytes)?, rows)?;
+    if !times.is_sorted_by(|a, b| a < b) {
+        return Err(Flaw::Layout("its times do not increase"));
+    }
+    let mut text = String::new();
+    let mut taken: Vec<Column> = Vec::new();
+    let mut known = Vec::new();
+    for _ in 0..columns {
+        let (column, field_type, statistics) = take_column(&mut bytes, rows, &mut text)?;
+        if taken.last().is_some_and(|last| last.number() >= column.number()) {
+            return Err(Flaw::Layout("its columns are not sorted"));
+        }
+        taken.push(column);
+        known.push((field_type, statistics));
+    }
+    if !bytes.is_empty() {
+        return Err(Flaw::Layout("bytes are left over"));
+    }
+    Ok(Decoded { chunk: Chunk::from_parts(times.into(), taken.into(), text.into()), columns: known })
+}
+
+/// Tries any bytes as a body: the first four say how many rows and columns there are.
+pub(super) fn decode_any(mut bytes: &[u8]) -> Result<Decoded, Flaw> {
+    let (rows, columns) = (take_u16(&mut bytes)?, take_u16(&mut bytes)?);
+    decode(bytes, rows.into(), columns.into())
+}
+
+type Taken = (Column, FieldType, Option<Statistics>);
+
+fn take_column(bytes: &mut &[u8], rows: usize, text: &mut String) -> Result<Taken, Flaw> {
+    let number = take_u16(bytes)?;
+    let field_type = FieldType::from_stored(take_u8(bytes)?).ok_or(Flaw::Layout("a column has an unknown type"))?;
+    let encoding = take_u8(bytes)?;
+    let presence = take_u8(bytes)?;
+    let length = bytes.try_get_u32_le().map_err(|_| SHORT)? as usize;
+    let present = match presence {
+        PRESENCE_ALL => None,
+        PRESENCE_BITMAP => Some(take_bitmap(bytes, rows)?),
+        _ => return Err(Flaw::Layout("a column says unclearly which rows have a value")),
+    };
+    let count = present.as_ref().map_or(rows, |mask| mask.iter().map(|word| word.count_ones() as usize).sum());
+    let statistics = Statistics::take(field_type, count, bytes).ok_or(SHORT)?;
+    let values = bytes.split_off(..length).ok_or(SHORT)?;
+    let cells: Box<[u64]> = match field_type {
+        FieldType::F64 => codec::decode_f64(encoding, values, count)?.into_iter().map(f64::to_bits).collect(),
+        FieldType::I64 | FieldType::U64 => codec::decode_u64(encoding, values, count)?.into(),
+        FieldType::Bool => codec::decode_bool(encoding, values, count)?.into_iter().map(u64::from).collect(),
+        FieldType::Str => take_texts(encoding, values, count, text)?,
+    };
+    Ok((Column::new(number, present, cells), field_type, statistics))
+}
+
+/// Appends the texts of a column to those of the chunk, and gives where they are.
+fn take_texts(encoding: u8, values: &[u8], count: usize, text: &mut String) -> Result<Box<[u64]>, Flaw> {
+    let texts = codec::decode_str(encoding, values, count)?;
+    let start = text.len() as u64;
+    text.push_str(&texts.text);
+    if u32::try_from(text.len()).is_err() {
+        return Err(Flaw::Layout("its texts are longer than 4 GiB"));
+    }
+    Ok(texts.spans.iter().map(|span| (start + u64::from(span.start)) << 32 | u64::from(span.len)).collect())
+}
+
+/// Which rows have a value: some, and not all.
+fn take_bitmap(bytes: &mut &[u8], rows: usize) -> Result<Box<[u64]>, Flaw> {
+    let bitmap = bytes.split_off(..rows.div_ceil(8)).ok_or(SHORT)?;
+    let word = |eight: &[u8]| eight.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
+    let mask: Box<[u64]> = bitmap.chunks(8).map(word).collect();
+    let count: usize = mask.iter().map(|word| word.count_ones() as usize).sum();
+    let spare = mask.last().map_or(0, |word| word.checked_shr((rows % 64) as u32).unwrap_or(0));
+    let is_spare_set = !rows.is_multiple_of(64) && spare != 0;
+    if is_spare_set || count == 0 || count == rows {
+        return Err(Flaw::Layout("a bitmap does not fit its rows"));
+    }
+    Ok(mask)
+}
+
+/// Bytes with their length in front.
+fn take_counted<'a>(bytes: &mut &'a [u8]) -> Result<&'a [u8], Flaw> {
+    let length = bytes.try_get_u32_le().map_err(|_| SHORT)? as usize;
+    bytes.split_off(..length).ok_or(SHORT)
+}
+
+fn take_u8(bytes: &mut &[u8]) -> Result<u8, Flaw> {
+    bytes.try_get_u8().map_err(|_| SHORT)
+}
+
+fn take_u16(bytes: &mut &[u8]) -> Result<u16, Flaw> {
+    bytes.try_get_u16_le().map_err(|_| SHORT)
+}

@@ -1,0 +1,306 @@
+//! What a block promises: what was written comes back, and anything else than what was written is an error.
+
+mod damage;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use meridian_env::sim::{Faults, SimDisk};
+use meridian_env::{Disk, File, Rng};
+use meridian_types::{DatabaseId, FieldType, SeriesNumber, TimeRange, Timestamp, Value};
+use proptest::collection::{btree_map, vec};
+use proptest::prelude::*;
+
+use super::*;
+use crate::chunk::Chunk;
+use crate::tail::Tail;
+
+/// Values by column.
+type Row = (i64, BTreeMap<u16, Value>);
+/// Chunks of rows, by series.
+type Series = BTreeMap<u32, Vec<Vec<Row>>>;
+
+const NUMBER: u64 = 7;
+const DATABASE: DatabaseId = DatabaseId(3);
+
+fn type_of(column: u16) -> FieldType {
+    FieldType::ALL[usize::from(column % 5)]
+}
+
+/// A value of a column's type, of a kind that is found in the wild or hard to keep.
+fn value(column: u16, seed: u64) -> Value {
+    match type_of(column) {
+        FieldType::F64 if seed.is_multiple_of(3) => Value::F64(f64::from_bits(seed)),
+        FieldType::F64 => Value::F64((seed >> 45) as f64 / 100.0),
+        FieldType::I64 => Value::I64(seed.cast_signed() >> (seed % 61)),
+        FieldType::U64 => Value::U64(seed >> (seed % 61)),
+        FieldType::Bool => Value::Bool(seed.is_multiple_of(2)),
+        FieldType::Str if seed.is_multiple_of(4) => Value::Str(format!("{seed}")),
+        FieldType::Str => Value::Str(["", "on", "é"][(seed % 3) as usize].to_owned()),
+    }
+}
+
+fn chunk(rows: &[Row]) -> Chunk {
+    let mut tail = Tail::new(2);
+    for (time, values) in rows {
+        tail.push(*time, values.iter().map(|(column, value)| (*column, value.as_ref())));
+    }
+    Chunk::seal(&tail)
+}
+
+fn rows(chunk: &Chunk) -> Vec<Row> {
+    let value = |kind, cell: u64| match kind {
+        FieldType::F64 => Value::F64(f64::from_bits(cell)),
+        FieldType::I64 => Value::I64(cell.cast_signed()),
+        FieldType::U64 => Value::U64(cell),
+        FieldType::Bool => Value::Bool(cell != 0),
+        FieldType::Str => Value::Str(chunk.string(cell).to_owned()),
+    };
+    let values = |row| {
+        let cells = chunk.columns().iter().filter_map(|column| Some((column.number(), column.get(row)?)));
+        cells.map(|(number, cell)| (number, value(type_of(number), cell))).collect()
+    };
+    chunk.times().iter().enumerate().map(|(row, time)| (*time, values(row))).collect()
+}
+
+fn all_rows(chunks: &[Chunk]) -> Vec<Vec<Row>> {
+    chunks.iter().map(rows).collect()
+}
+
+fn write(disk: &dyn Disk, path: &Path, number: u64, series: &Series) -> io::Result<BlockMeta> {
+    let mut writer = BlockWriter::create(disk, path, number, DATABASE)?;
+    for (number, chunks) in series {
+        let chunks: Vec<Chunk> = chunks.iter().map(|rows| chunk(rows)).collect();
+        writer.series(SeriesNumber(*number), &chunks, &type_of)?;
+    }
+    writer.finish()
+}
+
+fn disk() -> SimDisk {
+    SimDisk::new(Rng::from_seed(1))
+}
+
+/// The bytes of a block with these series, and what the manifest keeps of it.
+fn written(number: u64, series: &Series) -> (Vec<u8>, BlockMeta) {
+    let (disk, path) = (disk().mount(), Path::new("/block"));
+    let meta = write(&*disk, path, number, series).expect("written");
+    (disk.read(path, u64::MAX).expect("read"), meta)
+}
+
+fn open(bytes: &[u8], meta: &BlockMeta) -> Result<Block, BlockError> {
+    Block::from_file(Arc::new(memory::Bytes::new(bytes)), Path::new("block"), meta)
+}
+
+fn range(start: i64, end: i64) -> TimeRange {
+    let time = |nanos| Timestamp::new(nanos).expect("can be stored");
+    TimeRange::new(time(start), time(end)).expect("not empty")
+}
+
+fn any_series() -> impl Strategy<Value = Series> {
+    let step = prop_oneof![Just(10_000_000_000_i64), 1..1_000_000_000_000_i64];
+    let row = (step, btree_map(0..70_u16, any::<u64>(), 1..4));
+    // Few columns over many rows, or many columns over few rows.
+    let narrow = (prop_oneof![Just(10_000_000_000_i64), 1..9_i64], btree_map(0..5_u16, any::<u64>(), 1..6));
+    let rows = prop_oneof![vec(row, 1..12), vec(narrow, 1..150)];
+    let chunks = (-1_000_000_000_000_000_i64..1_000_000_000_000_000, vec(rows, 1..4));
+    let chunks = chunks.prop_map(|(mut time, chunks)| {
+        let row = |(step, seeds): (i64, BTreeMap<u16, u64>)| {
+            time += step;
+            (time, seeds.into_iter().map(|(column, seed)| (column, value(column, seed))).collect())
+        };
+        let mut row = row;
+        chunks.into_iter().map(|rows| rows.into_iter().map(&mut row).collect()).collect()
+    });
+    btree_map(prop_oneof![0..20_u32, any::<u32>()], chunks, 0..5)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn what_was_written_comes_back(series in any_series(), start in -2_000_000_000_000_000_i64..1_000_000_000_000_000) {
+        let (bytes, meta) = written(NUMBER, &series);
+        let all = || series.values().flatten().flatten();
+        prop_assert_eq!((meta.number, meta.database, meta.bytes), (NUMBER, DATABASE, bytes.len() as u64));
+        prop_assert_eq!((meta.series as usize, meta.rows as usize), (series.len(), all().count()));
+        prop_assert_eq!(meta.points as usize, all().map(|(_, values)| values.len()).sum::<usize>());
+        prop_assert_eq!(meta.time_min, all().map(|row| row.0).min().unwrap_or(i64::MAX));
+        prop_assert_eq!(meta.time_max, all().map(|row| row.0).max().unwrap_or(i64::MIN));
+        let file = memory::Bytes::new(&bytes);
+        prop_assert_eq!(&BlockMeta::of_file(&file, Path::new("block")).expect("a block"), &meta);
+        prop_assert_eq!(read_any(&bytes), Ok(meta.points));
+
+        let block = Arc::new(open(&bytes, &meta).expect("opened"));
+        block.verify().expect("as written");
+        let part = range(start, start + 1_000_000_000_000_000);
+        let mut cursor: Cursor = block.cursor();
+        let mut next = cursor.next_number(SeriesNumber(0)).expect("read");
+        for (number, chunks) in &series {
+            let number = SeriesNumber(*number);
+            prop_assert_eq!(next, Some(number));
+            let read = cursor.chunks(number, TimeRange::ALL).expect("read");
+            prop_assert_eq!(&all_rows(&read), chunks);
+            let inside = |rows: &&Vec<Row>| crate::tail::overlaps(rows[0].0, rows[rows.len() - 1].0, part);
+            let inside: Vec<Vec<Row>> = chunks.iter().filter(inside).cloned().collect();
+            prop_assert_eq!(all_rows(&block.chunks(number, part).expect("read")), inside);
+            next = match number.0.checked_add(1) {
+                Some(after) => cursor.next_number(SeriesNumber(after)).expect("read"),
+                None => None,
+            };
+        }
+        prop_assert_eq!(next, None);
+        let absent = (0..).find(|number| !series.contains_key(number)).map(SeriesNumber).expect("few are taken");
+        prop_assert!(block.chunks(absent, TimeRange::ALL).expect("read").is_empty());
+        prop_assert!(cursor.chunks(absent, TimeRange::ALL).expect("read").is_empty());
+    }
+
+    #[test]
+    fn any_bytes_are_a_block_or_an_error(bytes in vec(any::<u8>(), 0..300), rows in 0..100_u16, columns in 0..3_u16) {
+        prop_assert!(read_any(&bytes).is_err());
+        let body = [&rows.to_le_bytes()[..], &columns.to_le_bytes(), &[1, 8, 0, 0, 0], &bytes].concat();
+        let _ = body::decode_any(&body);
+    }
+}
+
+/// So many series of one row.
+fn many(count: u32) -> Series {
+    let rows = |number: u32| vec![vec![(i64::from(number), BTreeMap::from([(1, Value::I64(number.into()))]))]];
+    (0..count).map(|number| (3 * number, rows(number))).collect()
+}
+
+/// Counts what is read of a file.
+#[derive(Debug)]
+struct Counting {
+    bytes: memory::Bytes,
+    reads: AtomicU64,
+}
+
+impl File for Counting {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        self.bytes.read_at(buffer, offset)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.bytes.write_at(bytes, offset)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.bytes.sync_data()
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.bytes.len()
+    }
+
+    fn reserve_zeroed(&self, to: u64) -> io::Result<()> {
+        self.bytes.reserve_zeroed(to)
+    }
+}
+
+#[test]
+fn a_scan_reads_each_page_once() {
+    let (bytes, meta) = written(NUMBER, &many(1_000));
+    let file = Arc::new(Counting { bytes: memory::Bytes::new(&bytes), reads: AtomicU64::new(0) });
+    let shared: Arc<dyn File> = Arc::<Counting>::clone(&file);
+    let block = Arc::new(Block::from_file(shared, Path::new("block"), &meta).expect("opened"));
+    assert_eq!(file.reads.swap(0, Ordering::Relaxed), 3, "header, footer, page table");
+    let (mut cursor, mut next, mut seen) = (block.cursor(), Some(SeriesNumber(0)), 0);
+    while let Some(number) = next {
+        seen += cursor.chunks(number, TimeRange::ALL).expect("read").len();
+        next = cursor.next_number(SeriesNumber(number.0 + 1)).expect("read");
+    }
+    assert_eq!((seen, file.reads.swap(0, Ordering::Relaxed)), (1_000, 1_000 + 4));
+    assert!(block.chunks(SeriesNumber(3 * 700), range(0, 700)).expect("read").is_empty());
+    assert_eq!(file.reads.swap(0, Ordering::Relaxed), 1, "the page says that no row is in the range");
+    for number in [1, 3 * 255 + 1, 3 * 256 - 1, 3 * 999 + 1, u32::MAX] {
+        assert!(cursor.chunks(SeriesNumber(number), TimeRange::ALL).expect("read").is_empty(), "{number}");
+    }
+    assert_eq!(cursor.next_number(SeriesNumber(3 * 255 + 1)).expect("read"), Some(SeriesNumber(3 * 256)));
+    assert_eq!(cursor.next_number(SeriesNumber(3 * 999 + 1)).expect("read"), None);
+    block.verify().expect("as written");
+}
+
+/// A series that is read in parts: three full chunks of texts.
+fn large() -> Series {
+    let row = |time: i64| (time, BTreeMap::from([(4, Value::Str(format!("{time:060}"))), (1, Value::I64(time))]));
+    let chunks = (0..3).map(|chunk| (chunk * 1_024..(chunk + 1) * 1_024).map(row).collect()).collect();
+    BTreeMap::from([(5, chunks)])
+}
+
+#[test]
+fn of_a_large_series_only_what_is_wanted_is_read() {
+    let series = large();
+    let (bytes, meta) = written(NUMBER, &series);
+    let file = Arc::new(Counting { bytes: memory::Bytes::new(&bytes), reads: AtomicU64::new(0) });
+    let shared: Arc<dyn File> = Arc::<Counting>::clone(&file);
+    let block = Block::from_file(shared, Path::new("block"), &meta).expect("opened");
+    file.reads.store(0, Ordering::Relaxed);
+    let read = block.chunks(SeriesNumber(5), range(1_024, 2_048)).expect("read");
+    assert_eq!(all_rows(&read), series[&5][1..2]);
+    assert_eq!(file.reads.load(Ordering::Relaxed), 3, "page, directory, chunk");
+    assert_eq!(all_rows(&block.chunks(SeriesNumber(5), TimeRange::ALL).expect("read")), series[&5]);
+    block.verify().expect("as written");
+}
+
+#[test]
+fn a_finished_block_survives_a_crash_and_a_full_disk_is_told() {
+    let sim = disk();
+    let (disk, path) = (sim.mount(), Path::new("/block"));
+    let series = large();
+    let meta = write(&*disk, path, NUMBER, &series).expect("written");
+    disk.sync_dir(Path::new("/")).expect("synced");
+    sim.crash();
+    let disk = sim.mount();
+    let block = Block::open(&*disk, path, &meta).expect("opened");
+    block.verify().expect("as written");
+    assert_eq!(block.file().len().expect("read"), meta.bytes);
+    sim.set_faults(Faults { capacity_bytes: Some(meta.bytes + 10_000), ..Faults::default() });
+    let error = write(&*disk, Path::new("/second"), 8, &series).expect_err("no room");
+    assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+}
+
+#[test]
+fn series_without_rows_leave_nothing() {
+    let (disk, path) = (disk().mount(), Path::new("/block"));
+    let mut writer = BlockWriter::create(&*disk, path, NUMBER, DATABASE).expect("created");
+    writer.series(SeriesNumber(1), &[], &type_of).expect("nothing");
+    writer.series(SeriesNumber(2), [&chunk(&[])], &type_of).expect("nothing");
+    let meta = writer.finish().expect("written");
+    assert_eq!((meta.series, meta.rows, meta.points), (0, 0, 0));
+    let block = Arc::new(Block::open(&*disk, path, &meta).expect("opened"));
+    block.verify().expect("as written");
+    assert_eq!(block.cursor().next_number(SeriesNumber(0)).expect("read"), None);
+}
+
+/// Two series: one with two chunks, presence and every type, one with enough rows for statistics.
+fn example() -> Series {
+    let text = |text: &str| Value::Str(text.to_owned());
+    let chunks = vec![
+        vec![
+            (1_000, BTreeMap::from([(0, Value::F64(21.5)), (1, Value::I64(-5)), (4, text("on"))])),
+            (2_000, BTreeMap::from([(0, Value::F64(-0.0)), (2, Value::U64(u64::MAX)), (4, text("é"))])),
+            (4_000, BTreeMap::from([(0, Value::F64(20.25)), (3, Value::Bool(true)), (4, text("on"))])),
+        ],
+        vec![(5_000, BTreeMap::from([(0, Value::F64(0.1))]))],
+    ];
+    let row = |i: i64| (i * 10, BTreeMap::from([(0, Value::F64(i as f64 / 4.0)), (1, Value::I64(i % 7))]));
+    BTreeMap::from([(3, chunks), (9, vec![(0..64).map(row).collect()])])
+}
+
+/// 16 bytes a line.
+fn dump(bytes: &[u8]) -> String {
+    let line = |(at, line): (usize, &[u8])| {
+        let hex: Vec<String> = line.iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("{:04x}: {}\n", at * 16, hex.join(" "))
+    };
+    bytes.chunks(16).enumerate().map(line).collect()
+}
+
+#[test]
+fn golden_block() {
+    let (bytes, meta) = written(NUMBER, &example());
+    assert_eq!(dump(&bytes), include_str!("testdata/block_v1.txt"), "the format changed: raise its version");
+    assert_eq!(meta.hash, xxhash_rust::xxh3::xxh3_128(&bytes));
+}

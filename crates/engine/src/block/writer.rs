@@ -1,0 +1,173 @@
+//! Writing a block: series by series, front to back, in large pieces.
+//!
+//! Holds one encoded series and 48 bytes for each series before it. It must never write over what it has written: a file
+//! that was not finished is to be removed.
+
+use std::io;
+use std::path::Path;
+
+use bytes::BufMut;
+use meridian_env::{Disk, File, Open};
+use meridian_types::{DatabaseId, FieldType, SeriesNumber};
+use xxhash_rust::xxh3::Xxh3;
+
+use super::layout::{self, Entry, Footer, PAGE_ENTRIES, Slot};
+use super::{BlockMeta, CHUNK_ROWS_MAX, body};
+use crate::chunk::Chunk;
+
+/// About as much is written or read at a time.
+pub(super) const PIECE_BYTES: usize = 1 << 20;
+
+/// A block that is being written.
+#[derive(Debug)]
+pub(crate) struct BlockWriter {
+    number: u64,
+    database: DatabaseId,
+    out: Pieces,
+    index: Vec<Entry>,
+    rows: u64,
+    points: u64,
+}
+
+impl BlockWriter {
+    /// Begins the file at `path`, which must not exist.
+    pub(crate) fn create(disk: &dyn Disk, path: &Path, number: u64, database: DatabaseId) -> io::Result<Self> {
+        let mut out = Pieces::new(disk.open(path, Open::Create)?);
+        layout::put_header(number, database, &mut out.pending);
+        Ok(Self { number, database, out, index: Vec::new(), rows: 0, points: 0 })
+    }
+
+    /// Appends one series; series come in increasing order of their numbers. `chunks` are in order of time and share no
+    /// time, with at most [`CHUNK_ROWS_MAX`] rows each. `types` gives the type of each of their columns. A series without
+    /// rows leaves nothing.
+    pub(crate) fn series<'c>(
+        &mut self,
+        number: SeriesNumber,
+        chunks: impl IntoIterator<Item = &'c Chunk>,
+        types: &dyn Fn(u16) -> FieldType,
+    ) -> io::Result<()> {
+        let last = self.index.last().map(|entry| entry.number);
+        assert!(last.is_none_or(|last| last < number), "series {number} comes after {last:?}");
+        let chunks: Vec<&Chunk> = chunks.into_iter().filter(|chunk| !chunk.times().is_empty()).collect();
+        let (Some(first), Some(end)) = (chunks.first(), chunks.last()) else { return Ok(()) };
+        let (time_min, time_max) = (first.times()[0], end.times()[end.times().len() - 1]);
+        let count = u32::try_from(chunks.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+        let offset = self.out.offset();
+        let start = self.out.pending.len();
+        // The directory stands in front and says how long the chunks are, so its place is kept free for it.
+        let directory_bytes = layout::directory_bytes(count) as usize;
+        self.out.pending.put_bytes(0, directory_bytes);
+        let mut slots: Vec<Slot> = Vec::with_capacity(chunks.len());
+        for chunk in chunks {
+            let slot = self.chunk(chunk, types)?;
+            let last = slots.last();
+            assert!(last.is_none_or(|last| last.time_max < slot.time_min), "series {number}: {slot:?} after {last:?}");
+            slots.push(slot);
+        }
+        let directory = layout::directory(self.number, offset, number, &slots);
+        self.out.pending[start..start + directory_bytes].copy_from_slice(&directory);
+        let rows = slots.iter().map(|slot| u64::from(slot.rows)).sum();
+        let bytes = self.out.offset() - offset;
+        self.index.push(Entry { number, chunks: count, offset, bytes, rows, time_min, time_max });
+        self.rows += rows;
+        self.out.write_if_full()
+    }
+
+    fn chunk(&mut self, chunk: &Chunk, types: &dyn Fn(u16) -> FieldType) -> io::Result<Slot> {
+        let times = chunk.times();
+        assert!(times.len() <= CHUNK_ROWS_MAX, "{} rows in one chunk, {CHUNK_ROWS_MAX} at most", times.len());
+        assert!(times.is_sorted_by(|a, b| a < b), "the times of a chunk increase");
+        assert!(chunk.columns().is_sorted_by_key(|column| column.number()), "columns are sorted by number");
+        let (offset, start) = (self.out.offset(), self.out.pending.len());
+        body::encode(chunk, types, &mut self.out.pending)?;
+        layout::seal(self.number, offset, &mut self.out.pending, start);
+        self.points += chunk.columns().iter().map(|column| column.cells().len() as u64).sum::<u64>();
+        Ok(Slot {
+            time_min: times[0],
+            time_max: times[times.len() - 1],
+            bytes: body::length(self.out.pending.len() - start)?,
+            rows: times.len() as u16,              // at most CHUNK_ROWS_MAX
+            columns: chunk.columns().len() as u16, // their numbers differ and have 16 bits
+        })
+    }
+
+    /// Writes index and footer and syncs the file; its name in the directory is the caller's to sync.
+    pub(crate) fn finish(mut self) -> io::Result<BlockMeta> {
+        let index = self.out.offset();
+        let mut first_numbers = Vec::with_capacity(4 * self.index.len().div_ceil(PAGE_ENTRIES));
+        for page in self.index.chunks(PAGE_ENTRIES) {
+            first_numbers.put_u32_le(page[0].number.0);
+            self.out.part(self.number, |out| page.iter().for_each(|entry| entry.put(out)))?;
+        }
+        self.out.part(self.number, |out| out.put_slice(&first_numbers))?;
+        let footer = Footer {
+            series: self.index.len() as u32, // their numbers differ and have 32 bits
+            rows: self.rows,
+            points: self.points,
+            index,
+            time_min: self.index.iter().map(|entry| entry.time_min).min().unwrap_or(i64::MAX),
+            time_max: self.index.iter().map(|entry| entry.time_max).max().unwrap_or(i64::MIN),
+        };
+        let offset = self.out.offset();
+        footer.put(self.number, offset, &mut self.out.pending);
+        let (bytes, hash) = self.out.finish()?;
+        let Footer { series, rows, points, time_min, time_max, .. } = footer;
+        let (number, database) = (self.number, self.database);
+        Ok(BlockMeta { number, database, bytes, hash, series, rows, points, time_min, time_max })
+    }
+}
+
+/// A file that grows by large pieces.
+struct Pieces {
+    file: Box<dyn File>,
+    /// What is not written yet.
+    pending: Vec<u8>,
+    written: u64,
+    hasher: Xxh3,
+}
+
+impl Pieces {
+    fn new(file: Box<dyn File>) -> Self {
+        Self { file, pending: Vec::with_capacity(PIECE_BYTES), written: 0, hasher: Xxh3::new() }
+    }
+
+    /// Where the next byte goes.
+    fn offset(&self) -> u64 {
+        self.written + self.pending.len() as u64
+    }
+
+    /// Appends one part with its checksum.
+    fn part(&mut self, number: u64, put: impl FnOnce(&mut Vec<u8>)) -> io::Result<()> {
+        let (offset, start) = (self.offset(), self.pending.len());
+        put(&mut self.pending);
+        layout::seal(number, offset, &mut self.pending, start);
+        self.write_if_full()
+    }
+
+    fn write_if_full(&mut self) -> io::Result<()> {
+        if self.pending.len() >= PIECE_BYTES { self.write() } else { Ok(()) }
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        self.file.write_at(&self.pending, self.written)?;
+        self.hasher.update(&self.pending);
+        self.written += self.pending.len() as u64;
+        self.pending.clear();
+        // One large series is no reason to hold its memory to the end.
+        self.pending.shrink_to(2 * PIECE_BYTES);
+        Ok(())
+    }
+
+    /// Writes the rest and syncs; size and hash of the file.
+    fn finish(mut self) -> io::Result<(u64, u128)> {
+        self.write()?;
+        self.file.sync_data()?;
+        Ok((self.written, self.hasher.digest128()))
+    }
+}
+
+impl std::fmt::Debug for Pieces {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pieces").field("file", &self.file).field("written", &self.written).finish_non_exhaustive()
+    }
+}

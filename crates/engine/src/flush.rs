@@ -1,0 +1,346 @@
+//! From memory to blocks: the head and the replicated state are cut at exactly one entry, written as files by a job, and
+//! committed by one manifest. Apply goes on in a new head meanwhile.
+//!
+//! A cut whose job failed stays, and is handed out again: its rows are in no other place than memory and log.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use meridian_env::File;
+use meridian_types::{DatabaseId, FieldType, SeriesNumber, TimeRange, Timestamp};
+
+use crate::Engine;
+use crate::block::BlockWriter;
+use crate::chunk::Chunk;
+use crate::error::StoreError;
+use crate::manifest::{BlockRecord, DatabaseState, Manifest, TombstoneState};
+use crate::merge::Part;
+use crate::names::Names;
+use crate::read::after;
+use crate::rechunk::{Cuts, rechunk};
+use crate::series::{Identity, Series};
+use crate::stats::Size;
+use crate::store::{Place, Store, Stored, block_name, names_name};
+use crate::task::{Made, Outcome, Task};
+use crate::tombstone::Tombstone;
+
+/// Files that one flush makes of one database; data that is spread over more partitions is cut more coarsely.
+const PARTITIONS_MAX: usize = 64;
+
+/// Up to where a flush goes, and what the engine's owner keeps with it.
+#[derive(Clone, Debug)]
+pub struct Point {
+    /// The last applied entry.
+    pub index: u64,
+    /// Opaque to the engine: comes back from [`Engine::durable`].
+    pub mark: Vec<u8>,
+    /// The owner's own replicated state as of that entry, opaque.
+    pub state: Vec<u8>,
+}
+
+/// The head as it was after the entry `last`, and all else that was replicated then.
+#[derive(Debug)]
+pub(crate) struct Cut {
+    pub(crate) last: u64,
+    /// Those with rows, by number.
+    pub(crate) series: Vec<Arc<Series>>,
+    pub(crate) size: Size,
+    point: Point,
+    databases: BTreeMap<DatabaseId, DatabaseState>,
+    dropped: BTreeSet<DatabaseId>,
+    tombstones: Vec<Tombstone>,
+    /// Series that no file lists yet.
+    unlisted: Vec<Arc<Identity>>,
+    pub(crate) next_series: u32,
+    /// Column types by the number of the measurement's first series.
+    types: BTreeMap<SeriesNumber, Arc<[FieldType]>>,
+    partitions: BTreeMap<DatabaseId, i64>,
+    rows_max: usize,
+}
+
+impl Engine {
+    /// The job that brings everything up to `point`, which is the last applied entry, into files; `None` if it is there, or
+    /// if the engine has no directory. `partition` gives the length in nanoseconds of a database's time partitions.
+    pub fn freeze(&mut self, point: Point, partition: impl Fn(DatabaseId) -> i64) -> Option<Task> {
+        let store = self.store.as_ref()?;
+        let (place, base) = (store.place.clone(), Arc::clone(&store.manifest));
+        if self.cut.is_none() {
+            if point.index <= base.applied {
+                return None;
+            }
+            self.cut = Some(Arc::new(self.cut_head(point, partition)));
+        }
+        let cut = Arc::clone(self.cut.as_ref()?);
+        Some(Task::new(move || write(&place, &base, &cut)))
+    }
+
+    /// Takes the rows out of the head.
+    fn cut_head(&mut self, point: Point, partition: impl Fn(DatabaseId) -> i64) -> Cut {
+        let mut filled = std::mem::take(&mut self.filled);
+        filled.sort_unstable();
+        let (mut series, mut size) = (Vec::with_capacity(filled.len()), Size::default());
+        for number in filled {
+            let Some(slot) = self.series[number.0 as usize].as_mut() else { continue };
+            let emptied = Arc::new(Series::new(Arc::clone(slot.identity())));
+            let full = std::mem::replace(slot, emptied);
+            if let Some(home) = self.databases.get_mut(&full.identity().home.database) {
+                home.stats.replace(full.size(), Size::default());
+            }
+            size = size + full.size();
+            series.push(full);
+        }
+        let unlisted = self.series[self.listed as usize..].iter().flatten();
+        let measurements = self.databases.values().flat_map(|home| home.measurements.values());
+        Cut {
+            last: point.index,
+            series,
+            size,
+            point,
+            databases: self.databases.iter().map(|(id, home)| (*id, home.state())).collect(),
+            dropped: self.dropped.clone(),
+            tombstones: self.tombstones.clone(),
+            unlisted: unlisted.map(|series| Arc::clone(series.identity())).collect(),
+            next_series: self.series.len() as u32,
+            types: measurements.filter_map(|m| Some((m.home()?.number, m.types()))).collect(),
+            partitions: self.databases.keys().map(|id| (*id, partition(*id).max(1))).collect(),
+            rows_max: self.chunk_rows_max,
+        }
+    }
+
+    /// A flush is done: what was cut is in blocks.
+    pub(crate) fn flushed(&mut self, flushed: Flushed) {
+        let Flushed { manifest, new_blocks, new_names, kept_names } = flushed;
+        let Some(store) = self.store.as_mut() else { return };
+        store.names.truncate(kept_names);
+        store.names.extend(new_names);
+        store.replace(manifest, new_blocks);
+        let cut = self.cut.take().expect("a flush ends once, and the cut stays until then");
+        self.listed = cut.next_series;
+        let manifest = &store.manifest;
+        let still = |t: &Tombstone| t.index > cut.last || manifest.tombstones.iter().any(|kept| kept.index == t.index);
+        self.tombstones.retain(still);
+    }
+}
+
+impl Store {
+    /// Goes over to a manifest of which `new_blocks` are the files that were not there before.
+    pub(crate) fn replace(&mut self, manifest: Arc<Manifest>, new_blocks: Vec<Arc<Stored>>) {
+        let mut all: BTreeMap<u64, Arc<Stored>> =
+            self.blocks.drain(..).chain(new_blocks).map(|stored| (stored.record.meta.number, stored)).collect();
+        let listed = manifest.blocks.iter().map(|record| all.remove(&record.meta.number));
+        self.blocks = listed.map(|stored| stored.expect("a manifest lists old blocks and new ones")).collect();
+        self.manifest = manifest;
+    }
+}
+
+/// What a flush has made and committed.
+pub(crate) struct Flushed {
+    manifest: Arc<Manifest>,
+    new_blocks: Vec<Arc<Stored>>,
+    new_names: Option<Arc<dyn File>>,
+    /// How many of the files of the series table stay.
+    kept_names: usize,
+}
+
+/// Writes and commits a cut.
+fn write(place: &Place, base: &Manifest, cut: &Cut) -> Result<Outcome, StoreError> {
+    let mut writing = Writing::new(place, base.next_file);
+    let flushed = flush(&mut writing, base, cut);
+    if flushed.is_err() {
+        writing.discard();
+    }
+    flushed.map(|flushed| Outcome(Made::Flushed(flushed)))
+}
+
+fn flush(writing: &mut Writing<'_>, base: &Manifest, cut: &Cut) -> Result<Flushed, StoreError> {
+    let place = writing.place;
+    let mut new = Vec::new();
+    let mut by_database: BTreeMap<DatabaseId, Vec<&Arc<Series>>> = BTreeMap::new();
+    for series in &cut.series {
+        by_database.entry(series.identity().home.database).or_default().push(series);
+    }
+    for (database, series) in by_database {
+        new.extend(writing.blocks(database, &series, base.applied + 1, cut)?);
+    }
+    let (names, kept_names) = writing.names(base, cut)?;
+    let mut blocks = kept(base, cut);
+    blocks.extend(new.iter().map(|stored| stored.record.clone()));
+    let mut listed = base.names[..kept_names].to_vec();
+    listed.extend(names.iter().map(|(record, _)| record.clone()));
+    let manifest = Manifest {
+        owner: base.owner.clone(),
+        applied: cut.last,
+        mark: cut.point.mark.clone(),
+        state: cut.point.state.clone(),
+        databases: cut.databases.clone(),
+        dropped: cut.dropped.clone(),
+        next_series: cut.next_series,
+        tombstones: needed(&cut.tombstones, &blocks),
+        names: listed,
+        blocks,
+        next_file: writing.next_file,
+    };
+    place.commit(base, &manifest)?;
+    let new_names = names.map(|(_, file)| file);
+    Ok(Flushed { manifest: Arc::new(manifest), new_blocks: new, new_names, kept_names })
+}
+
+/// The blocks that go on: not those of dropped databases, nor those behind a cutoff.
+fn kept(base: &Manifest, cut: &Cut) -> Vec<BlockRecord> {
+    let stays = |record: &&BlockRecord| {
+        let state = cut.databases.get(&record.meta.database);
+        state.is_some_and(|state| state.cutoff.is_none_or(|cutoff| record.meta.time_max >= cutoff))
+    };
+    base.blocks.iter().filter(stays).cloned().collect()
+}
+
+/// The deletes that some block must still honour.
+pub(crate) fn needed(tombstones: &[Tombstone], blocks: &[BlockRecord]) -> Vec<TombstoneState> {
+    let matters = |tombstone: &&Tombstone| blocks.iter().any(|block| tombstone.concerns(block));
+    let state = |tombstone: &Tombstone| TombstoneState {
+        database: tombstone.database,
+        index: tombstone.index,
+        selection: tombstone.selection.encode(),
+    };
+    tombstones.iter().filter(matters).map(state).collect()
+}
+
+/// Files in the making, so that those of a job that fails are removed.
+pub(crate) struct Writing<'a> {
+    pub(crate) place: &'a Place,
+    pub(crate) next_file: u64,
+    made: Vec<std::path::PathBuf>,
+}
+
+impl<'a> Writing<'a> {
+    pub(crate) fn new(place: &'a Place, next_file: u64) -> Self {
+        Self { place, next_file, made: Vec::new() }
+    }
+
+    pub(crate) fn discard(&self) {
+        self.made.iter().for_each(|path| self.place.discard(path));
+    }
+
+    fn number(&mut self) -> u64 {
+        let number = self.next_file;
+        self.next_file += 1;
+        self.made.push(self.place.unnamed(number));
+        number
+    }
+
+    pub(crate) fn begin(&mut self, database: DatabaseId) -> Result<BlockWriter, StoreError> {
+        let number = self.number();
+        let path = self.place.unnamed(number);
+        BlockWriter::create(&*self.place.disk, &path, number, database)
+            .map_err(|error| StoreError::io(format_args!("making {}", path.display()), &error))
+    }
+
+    /// Ends a block and opens it for reading. `record` says all but what the file is.
+    pub(crate) fn end(
+        &mut self,
+        writer: BlockWriter,
+        record: impl FnOnce(crate::block::BlockMeta) -> BlockRecord,
+    ) -> Result<Arc<Stored>, StoreError> {
+        let meta = writer.finish().map_err(|error| StoreError::io("ending a block", &error))?;
+        let name = block_name(&meta);
+        self.place.name(meta.number, &name)?;
+        self.made.push(self.place.file(&name));
+        self.place.open_block(&record(meta))
+    }
+
+    /// The blocks of one database, of which these are the series with rows.
+    fn blocks(
+        &mut self,
+        database: DatabaseId,
+        all: &[&Arc<Series>],
+        first: u64,
+        cut: &Cut,
+    ) -> Result<Vec<Arc<Stored>>, StoreError> {
+        let Some(range) = after(cut.cutoff(database), TimeRange::ALL) else { return Ok(Vec::new()) };
+        let spans = all.iter().filter_map(|series| series.span());
+        let Some((min, max)) = spans.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1))) else { return Ok(Vec::new()) };
+        let partition = partition_for(cut.partitions[&database], min.max(range.start().nanos()), max);
+        let cuts = Cuts { rows_max: cut.rows_max, partition };
+        let mut writers: BTreeMap<i64, BlockWriter> = BTreeMap::new();
+        for series in all {
+            let identity = series.identity();
+            let types = &cut.types[&identity.home.number];
+            let parts: Vec<Part> = series.parts(range).into_iter().map(Part::whole).collect();
+            let chunks = rechunk(&parts, types, range, cuts);
+            for same in chunks.chunk_by(|a, b| partition_of(cuts, a) == partition_of(cuts, b)) {
+                let writer = match writers.entry(partition_of(cuts, &same[0])) {
+                    std::collections::btree_map::Entry::Occupied(open) => open.into_mut(),
+                    std::collections::btree_map::Entry::Vacant(place) => place.insert(self.begin(database)?),
+                };
+                write_series(writer, identity.number, same, types)?;
+            }
+        }
+        let record = |meta| BlockRecord { meta, first, last: cut.last, clean: 0, partition };
+        writers.into_values().map(|writer| self.end(writer, record)).collect()
+    }
+
+    /// The increment of the series table, if there is one, and how many of its files stay. It takes over files that are not
+    /// much larger than itself, so that there are few of them and each series is rewritten seldom.
+    fn names(&mut self, base: &Manifest, cut: &Cut) -> Result<(NewNames, usize), StoreError> {
+        let mut names = Names::default();
+        cut.unlisted.iter().for_each(|series| names.push_identity(series));
+        if names.is_empty() {
+            return Ok((None, base.names.len()));
+        }
+        let mut kept = base.names.len();
+        let mut bytes = names.bytes();
+        while let Some(record) = base.names[..kept].last().filter(|record| record.bytes <= 2 * bytes) {
+            bytes += record.bytes;
+            kept -= 1;
+        }
+        if kept < base.names.len() {
+            let mut all = Names::default();
+            for record in &base.names[kept..] {
+                let stays = |name: &&crate::names::Name| !cut.dropped.contains(&name.database);
+                self.place.read_names(record)?.iter().filter(stays).for_each(|name| all.push(name));
+            }
+            cut.unlisted.iter().for_each(|series| all.push_identity(series));
+            names = all;
+        }
+        let number = self.number();
+        let record = names.write(&*self.place.disk, &self.place.unnamed(number), number)?;
+        self.place.name(number, &names_name(&record))?;
+        self.made.push(self.place.file(&names_name(&record)));
+        let file = self.place.open_names(&record)?;
+        Ok((Some((record, file)), kept))
+    }
+}
+
+type NewNames = Option<(crate::manifest::NamesRecord, Arc<dyn File>)>;
+
+/// Adds the chunks of one series to a block.
+pub(crate) fn write_series(
+    writer: &mut BlockWriter,
+    number: SeriesNumber,
+    chunks: &[Arc<Chunk>],
+    types: &[FieldType],
+) -> Result<(), StoreError> {
+    let type_of = |column: u16| types[usize::from(column)];
+    let chunks = chunks.iter().map(|chunk| &**chunk);
+    writer.series(number, chunks, &type_of).map_err(|error| StoreError::io("writing a block", &error))
+}
+
+fn partition_of(cuts: Cuts, chunk: &Chunk) -> i64 {
+    cuts.partition_of(chunk.span().map_or(0, |(first, _)| first))
+}
+
+/// The length of partition that cuts the times from `min` to `max` into few enough.
+fn partition_for(wanted: i64, min: i64, max: i64) -> i64 {
+    let mut length = wanted;
+    while max.abs_diff(min) / length.unsigned_abs() >= PARTITIONS_MAX as u64 {
+        length = length.saturating_mul(2);
+    }
+    length
+}
+
+impl Cut {
+    fn cutoff(&self, database: DatabaseId) -> Option<Timestamp> {
+        let nanos = self.databases.get(&database)?.cutoff?;
+        Timestamp::new(nanos).ok()
+    }
+}
