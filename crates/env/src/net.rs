@@ -21,6 +21,9 @@ pub trait Net: Send + Sync + Debug + 'static {
 
     /// Connects to `to`.
     fn connect(&self, to: &str) -> BoxFuture<'static, io::Result<Conn>>;
+
+    /// Finds out whether `to` names a machine; says nothing of whether it listens.
+    fn resolve(&self, to: &str) -> BoxFuture<'static, io::Result<()>>;
 }
 
 /// A bound listener.

@@ -1,31 +1,24 @@
 //! All Raft groups of one node: one log, one set of connections, one Peer service, and a typed handle for each group.
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use futures::future::BoxFuture;
-use futures::stream::BoxStream;
-use futures::{FutureExt, StreamExt};
-use meridian_env::{Elapsed, Env, Halt, Instant, deadline};
-use meridian_proto::v1;
-use meridian_types::{GroupId, Incarnation, LogIndex, NodeId, ReplicaId};
+use meridian_env::{Env, Halt};
+use meridian_types::{GroupId, Incarnation, NodeId, ReplicaId};
 use openraft::async_runtime::WatchReceiver;
-use openraft::errors::{ClientWriteError, Fatal, ForwardToLeader, LinearizableReadError, RaftError};
-use openraft::raft::{AppendEntriesRequest, TransferLeaderRequest};
-use openraft::{Config, Raft, ReadPolicy, ServerState, SnapshotPolicy};
-use parking_lot::RwLock;
+use openraft::errors::Fatal;
+use openraft::{Config, Raft, SnapshotPolicy};
 use tokio::sync::watch;
-use tonic::Status;
 
-use crate::entry::Header;
-use crate::log::{Log, LogSettings};
-use crate::machine::{Adapter, Machine};
+use crate::adapter::Adapter;
+use crate::background::{Ended, Jobs};
+use crate::group::{Group, Parts};
+use crate::log::{Log, LogFigures, LogSettings};
+use crate::machine::Machine;
 use crate::network::{Network, Peers};
-use crate::service::{Replica, Replicas, Service, fatal, malformed};
+use crate::service::{Replicas, Service};
+use crate::snapshot::{Incoming, Transfers};
 use crate::storage::Storage;
-use crate::types::{Command, LogId, Member, TypeConfig, Vote};
-use crate::wire;
 
 /// Waits of Raft, in milliseconds. The heartbeat and its slack must stay below the election timeout.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -55,7 +48,14 @@ pub struct GroupsConfig {
     pub timing: Timing,
     /// The log's sizes.
     pub log: LogSettings,
+    /// Where snapshots arrive: a directory for each group in it. On the disk of the machines' files, which are renamed from here.
+    pub incoming: PathBuf,
+    /// Bytes of snapshots that the node sends in a second, over all groups: [`SNAPSHOT_BYTES_PER_SECOND`] unless there is a reason.
+    pub snapshot_bytes_per_second: u64,
 }
+
+/// What a node may send without its disk and network being felt by writers.
+pub const SNAPSHOT_BYTES_PER_SECOND: u64 = 64 << 20;
 
 /// Names one replica on this node.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -75,6 +75,8 @@ pub struct Groups {
     config: Arc<Config>,
     log: Log,
     peers: Arc<Peers>,
+    transfers: Arc<Transfers>,
+    incoming: Arc<Path>,
     replicas: Replicas,
     halted: watch::Sender<Option<Halt>>,
 }
@@ -97,6 +99,8 @@ impl Groups {
             election_timeout_max: timing.election_ms_max,
             snapshot_policy: SnapshotPolicy::Never,
             replication_lag_threshold: u64::MAX,
+            // Nor does openraft purge by itself: only what `Group::purge` says, and what a received snapshot replaces.
+            max_in_snapshot_log_to_keep: u64::MAX,
             enable_pre_vote: Some(true),
             // A leader that came back in its old term could give an index twice: its last entries may be lost here and kept
             // elsewhere. Nor does it know what it had committed, so that its reads would go back.
@@ -106,11 +110,14 @@ impl Groups {
         let raft = raft.validate().map_err(|e| Halt::new(format!("the Raft settings do not fit together: {e}")))?;
         let log = Log::open(&env, dir, config.log).await?;
         let peers = Arc::new(Peers::new(env.clone(), config.cluster.into(), config.node));
+        let transfers = Arc::new(Transfers::new(Arc::clone(&env.clock), config.snapshot_bytes_per_second));
         let groups = Self {
             env,
             config: Arc::new(raft),
             log,
             peers,
+            transfers,
+            incoming: config.incoming.into(),
             replicas: Replicas::default(),
             halted: watch::Sender::new(None),
         };
@@ -126,11 +133,14 @@ impl Groups {
 
     /// Starts this node's replica of a group. Its machine catches up with the log by itself.
     pub async fn start<M: Machine>(&self, spec: GroupSpec, machine: M) -> Result<Group<M>, Halt> {
-        let machine = Arc::new(RwLock::new(machine));
-        let storage = Storage::new(self.log.group(spec.group, spec.incarnation));
-        let adapter = Adapter::open(Arc::clone(&machine), self.env.clone(), storage.synced())?;
+        let log = self.log.group(spec.group, spec.incarnation);
+        let jobs = Jobs::new(machine, self.env.clone(), self.halted.clone());
+        let storage = Storage::new(log.clone());
+        let adapter = Adapter::open(Arc::clone(&jobs), self.env.clone(), storage.synced())?;
+        let applies = adapter.alive();
         let network = Network {
             peers: Arc::clone(&self.peers),
+            transfers: Arc::clone(&self.transfers),
             group: spec.group,
             incarnation: spec.incarnation,
             replica: spec.replica,
@@ -139,15 +149,75 @@ impl Groups {
         let raft = Raft::new(spec.replica.0, config, network, storage, adapter)
             .await
             .map_err(|e| Halt::new(format!("starting {}: {e}", spec.group)))?;
-        let group = Group { spec, raft, machine, env: self.env.clone() };
+        let (env, transfers) = (self.env.clone(), Arc::clone(&self.transfers));
+        let incoming = self.staging(spec.group);
+        let group = Group::new(spec, raft, Parts { env, jobs, log, incoming, transfers, applies });
         self.replicas.write().insert(spec.group, Arc::new(group.clone()));
-        tokio::spawn(watch_fatal(spec.group, group.raft.clone(), self.halted.clone()));
+        tokio::spawn(watch_fatal(group.clone(), self.halted.clone()));
         Ok(group)
+    }
+
+    /// Stops this node's replica of a group, if one runs: nothing of it runs any more when this returns, and it may be
+    /// started again.
+    pub async fn stop(&self, group: GroupId) {
+        let replica = self.replicas.write().remove(&group);
+        if let Some(replica) = replica {
+            replica.stop().await;
+        }
+    }
+
+    /// Forgets a replica that was replaced, whether it runs or not: stops it and removes its log and what had arrived for it.
+    /// Its machine's files are the caller's. For replicas that are no members any more: one that comes back has forgotten
+    /// what it voted for.
+    pub async fn remove(&self, group: GroupId, incarnation: Incarnation) -> Result<(), Halt> {
+        let runs = self.replicas.read().get(&group).map(|replica| replica.incarnation());
+        if runs == Some(incarnation) {
+            self.stop(group).await;
+        }
+        // The log forgets only what it knows.
+        drop(self.log.group(group, incarnation));
+        self.log.remove_group(group, incarnation).await?;
+        if runs.is_none_or(|runs| runs == incarnation) {
+            let cleared = self.staging(group).clear().await;
+            cleared.map_err(|status| Halt::new(format!("clearing what arrived for {group}: {}", status.message())))?;
+        }
+        Ok(())
+    }
+
+    /// What the log has written since this node started.
+    pub fn log_figures(&self) -> LogFigures {
+        self.log.figures()
+    }
+
+    /// Bytes of the log's files.
+    pub fn log_bytes(&self) -> u64 {
+        self.log.bytes()
+    }
+
+    /// The group whose entries keep the oldest part of a log that is over its budget, if copying them forward is too much:
+    /// flush and purge it.
+    pub fn log_pinned(&self) -> Option<GroupId> {
+        self.log.pinned().map(|(group, ..)| group)
+    }
+
+    /// Whether the disk is too full for the log to go on for long: nothing new may be proposed.
+    pub fn log_full(&self) -> watch::Receiver<bool> {
+        self.log.full()
+    }
+
+    /// Bytes of snapshots that this node has sent since it started.
+    pub fn snapshot_bytes_sent(&self) -> u64 {
+        self.transfers.sent_bytes()
+    }
+
+    fn staging(&self, group: GroupId) -> Incoming {
+        Incoming::new(self.env.clone(), self.incoming.join(group.to_string()), self.halted.clone())
     }
 
     /// The service that other nodes' replicas call.
     pub fn service(&self) -> tonic::service::Routes {
-        let service = Service { peers: Arc::clone(&self.peers), replicas: Arc::clone(&self.replicas) };
+        let (peers, replicas) = (Arc::clone(&self.peers), Arc::clone(&self.replicas));
+        let service = Service { peers, replicas, full: self.log.full() };
         tonic::service::Routes::new(service.server())
     }
 
@@ -167,252 +237,27 @@ impl Groups {
     }
 }
 
-fn halt(halted: &watch::Sender<Option<Halt>>, reason: Halt) {
+pub(crate) fn halt(halted: &watch::Sender<Option<Halt>>, reason: Halt) {
     tracing::error!(%reason, "this node halts");
     halted.send_if_modified(|h| h.is_none() && h.replace(reason).is_none());
 }
 
-async fn watch_fatal<M: Machine>(
-    group: GroupId,
-    raft: Raft<TypeConfig, Adapter<M>>,
-    halted: watch::Sender<Option<Halt>>,
-) {
-    let mut metrics = raft.metrics();
+/// Halts the node when a replica fails, unless only its files are damaged: then it leaves service, and the node stays.
+async fn watch_fatal<M: Machine>(group: Group<M>, halted: watch::Sender<Option<Halt>>) {
+    let mut metrics = group.raft().metrics();
     loop {
         let state = metrics.borrow_watched().running_state.clone();
         match state {
             Err(Fatal::Stopped) => return,
-            Err(error) => return halt(&halted, Halt::new(format!("{group}: {error}"))),
+            Err(error) if let Some(Ended::Damaged(reason)) = group.jobs().ended() => {
+                tracing::error!(group = %group.spec().group, reason, %error, "a replica has left service");
+                return;
+            }
+            Err(error) => return halt(&halted, Halt::new(format!("{}: {error}", group.spec().group))),
             Ok(()) => {}
         }
         if metrics.changed().await.is_err() {
             return;
         }
-    }
-}
-
-/// Why a proposal has no reply.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum ProposeError {
-    /// Certainly not applied: this replica does not lead; the leader, if it knows.
-    #[error("this replica does not lead the group")]
-    Moved(Option<NodeId>),
-    /// It may have been applied or may yet be.
-    #[error("the outcome is not known: {0}")]
-    Unknown(String),
-}
-
-/// Why a read has no index.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum ReadError {
-    /// This replica does not lead; the leader, if it knows.
-    #[error("this replica does not lead the group")]
-    Moved(Option<NodeId>),
-    /// No majority confirmed it, or not in time.
-    #[error("the read could not be confirmed: {0}")]
-    Unconfirmed(String),
-}
-
-/// One replica as operators see it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct GroupStatus {
-    /// Which.
-    pub spec: GroupSpec,
-    /// `leader`, `follower`, `candidate`, `learner`, `stopped` or `failed`.
-    pub role: &'static str,
-    /// Its term.
-    pub term: u64,
-    /// Who leads, as it knows.
-    pub leader: Option<ReplicaId>,
-    /// Last entry in its log.
-    pub last: Option<LogIndex>,
-    /// Last entry that it knows committed.
-    pub committed: Option<LogIndex>,
-    /// Last entry that it has applied.
-    pub applied: Option<LogIndex>,
-}
-
-/// A handle to this node's replica of one group. Clones share it.
-pub struct Group<M: Machine> {
-    spec: GroupSpec,
-    raft: Raft<TypeConfig, Adapter<M>>,
-    machine: Arc<RwLock<M>>,
-    env: Env,
-}
-
-impl<M: Machine> Clone for Group<M> {
-    fn clone(&self) -> Self {
-        let machine = Arc::clone(&self.machine);
-        Self { spec: self.spec, raft: self.raft.clone(), machine, env: self.env.clone() }
-    }
-}
-
-impl<M: Machine> std::fmt::Debug for Group<M> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Group").field(&self.spec).finish()
-    }
-}
-
-impl<M: Machine> Group<M> {
-    /// Which replica this is.
-    pub fn spec(&self) -> GroupSpec {
-        self.spec
-    }
-
-    /// The machine. Lock it to read, briefly: apply waits meanwhile.
-    pub fn machine(&self) -> &RwLock<M> {
-        &self.machine
-    }
-
-    /// Forms the group, once, on one of its replicas while all are pristine. Doing it again changes nothing.
-    pub async fn initialize(&self, members: &BTreeMap<ReplicaId, NodeId>) -> Result<(), Halt> {
-        let members: BTreeMap<u64, Member> = members.iter().map(|(r, n)| (r.0, Member { node: *n })).collect();
-        match self.raft.initialize(members).await {
-            Ok(()) | Err(RaftError::APIError(openraft::errors::InitializeError::NotAllowed(_))) => Ok(()),
-            Err(error) => Err(Halt::new(format!("forming {}: {error}", self.spec.group))),
-        }
-    }
-
-    /// Proposes an entry and waits for its reply, not past `at`.
-    pub async fn propose(
-        &self,
-        header: Header,
-        payload: bytes::Bytes,
-        at: Instant,
-    ) -> Result<(LogIndex, M::Reply), ProposeError> {
-        let write = self.raft.client_write(Command { header, payload });
-        match deadline(&*self.env.clock, at, write).await {
-            Err(Elapsed) => Err(ProposeError::Unknown("the deadline passed after it was proposed".into())),
-            Ok(Ok(response)) => {
-                let reply = response.data.0.and_then(|any| any.downcast::<M::Reply>().ok());
-                let reply = *reply.expect("this group's machine made the reply to its own entry");
-                Ok((LogIndex(response.log_id.index), reply))
-            }
-            Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(to)))) => Err(ProposeError::Moved(node(&to))),
-            Ok(Err(error)) => Err(ProposeError::Unknown(error.to_string())),
-        }
-    }
-
-    /// Confirms with a majority that this replica leads, waits until it has applied all that was committed before the
-    /// call, and gives that index: a read of the machine from then on is linearizable.
-    pub async fn read_index(&self, at: Instant) -> Result<LogIndex, ReadError> {
-        let read = async {
-            let linearizer =
-                self.raft.get_read_linearizer(ReadPolicy::ReadIndex).await.map_err(|error| match error {
-                    RaftError::APIError(LinearizableReadError::ForwardToLeader(to)) => ReadError::Moved(node(&to)),
-                    other => ReadError::Unconfirmed(other.to_string()),
-                })?;
-            let state = linearizer.await_ready(&self.raft).await.map_err(|e| ReadError::Unconfirmed(e.to_string()))?;
-            Ok(LogIndex(state.applied().map_or(0, |id| id.index)))
-        };
-        deadline(&*self.env.clock, at, read)
-            .await
-            .unwrap_or_else(|Elapsed| Err(ReadError::Unconfirmed("the deadline passed".into())))
-    }
-
-    /// Whether this replica leads, as far as it knows.
-    pub fn is_leader(&self) -> bool {
-        self.raft.metrics().borrow_watched().state == ServerState::Leader
-    }
-
-    /// The node that leads, as far as this replica knows.
-    pub fn leader(&self) -> Option<NodeId> {
-        let metrics = self.raft.metrics();
-        let metrics = metrics.borrow_watched();
-        let leader = metrics.current_leader?;
-        metrics.membership_config.membership().get_node(&leader).map(|m| m.node)
-    }
-
-    /// Asks the leader that runs here to hand over to `to`. What comes of it shows in later status.
-    pub async fn transfer_leader(&self, to: ReplicaId) -> Result<(), Halt> {
-        self.raft.trigger().transfer_leader(to.0).await.map_err(|e| Halt::new(e.to_string()))
-    }
-
-    /// How it stands.
-    pub fn status(&self) -> GroupStatus {
-        let metrics = self.raft.metrics();
-        let metrics = metrics.borrow_watched();
-        let index = |id: &Option<LogId>| id.as_ref().map(|id| LogIndex(id.index));
-        let role = match (&metrics.running_state, metrics.state) {
-            (Err(Fatal::Stopped), _) => "stopped",
-            (Err(_), _) => "failed",
-            (_, ServerState::Leader) => "leader",
-            (_, ServerState::Follower) => "follower",
-            (_, ServerState::Candidate) => "candidate",
-            (_, ServerState::Learner) => "learner",
-            (_, ServerState::Shutdown) => "stopped",
-        };
-        GroupStatus {
-            spec: self.spec,
-            role,
-            term: metrics.current_term,
-            leader: metrics.current_leader.map(ReplicaId),
-            last: metrics.last_log_index.map(LogIndex),
-            committed: index(&metrics.cluster_committed),
-            applied: index(&metrics.last_applied),
-        }
-    }
-
-    /// Stops this replica.
-    pub async fn shutdown(&self) {
-        if let Err(error) = self.raft.shutdown().await {
-            tracing::warn!(group = %self.spec.group, %error, "the replica did not stop cleanly");
-        }
-    }
-}
-
-fn node(to: &ForwardToLeader<TypeConfig>) -> Option<NodeId> {
-    to.leader_node.map(|member| member.node)
-}
-
-impl<M: Machine> Replica for Group<M> {
-    fn id(&self) -> ReplicaId {
-        self.spec.replica
-    }
-
-    fn incarnation(&self) -> Incarnation {
-        self.spec.incarnation
-    }
-
-    fn stream_append(
-        &self,
-        requests: BoxStream<'static, AppendEntriesRequest<TypeConfig>>,
-    ) -> BoxStream<'static, Result<v1::AppendReply, Status>> {
-        self.raft.stream_append(requests).map(|r| r.map(wire::appended_out).map_err(fatal)).boxed()
-    }
-
-    fn heartbeat(&self, request: v1::AppendRequest) -> BoxFuture<'_, Result<v1::AppendReply, Status>> {
-        async move {
-            let previous = request.previous;
-            let request = wire::append_in(request).map_err(|e| malformed(&e))?;
-            let response = self.raft.append_entries(request).await.map_err(fatal)?;
-            Ok(wire::response_out(response, previous))
-        }
-        .boxed()
-    }
-
-    fn vote(&self, request: v1::VoteRequest, pre: bool) -> BoxFuture<'_, Result<v1::VoteReply, Status>> {
-        async move {
-            let request = wire::vote_request_in(request).map_err(|e| malformed(&e))?;
-            let reply = if pre { self.raft.pre_vote(request).await } else { self.raft.vote(request).await };
-            Ok(wire::vote_reply_out(&reply.map_err(fatal)?))
-        }
-        .boxed()
-    }
-
-    fn transfer(
-        &self,
-        request: TransferLeaderRequest<TypeConfig>,
-    ) -> BoxFuture<'_, Result<v1::TransferLeaderReply, Status>> {
-        async move {
-            let outcome = self.raft.handle_transfer_leader(request).await.map_err(fatal)?;
-            let reason = outcome.err().map(|e| e.to_string());
-            Ok(v1::TransferLeaderReply { accepted: reason.is_none(), reason: reason.unwrap_or_default() })
-        }
-        .boxed()
-    }
-
-    fn current_vote(&self) -> BoxFuture<'_, Result<Vote, Status>> {
-        async move { Ok(self.raft.metrics().borrow_watched().vote) }.boxed()
     }
 }

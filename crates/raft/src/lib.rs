@@ -18,21 +18,32 @@
 //! - **Membership** changes one at a time; replica ids are never reused; `initialize` on one pristine replica, once.
 //! - Its random election timeouts come from [`meridian_env::ambient_rng`], so that a simulation can repeat them.
 //! - Its `apply` must not fail for what a client sent: a refusal is a reply.
-//!
-//! Until the engine flushes, the log is kept whole: nothing is purged, and a replica that would need a snapshot says so and
-//! stays out.
+//! - **Snapshots are the machine's files.** openraft makes and purges nothing by itself: the policy is Never, and what a
+//!   snapshot holds is what the last flush left. It purges no further than the snapshot that it was told of.
+//! - **Installing cannot fail.** Once openraft was handed a received snapshot it has moved on: an adoption waits for space, and
+//!   damage takes the replica out of service. It panics at a snapshot that contradicts its vote or what it knows committed.
+//! - **A snapshot's receiver needs the log behind it.** Purged past that during the transfer, it would need another, for ever.
+//! - **A failed transfer** is tried again at once after a timeout, and after a wait only if its error is `Unreachable`.
+//! - **A stopped raft may still apply**: its worker outlives the shutdown until it has done what it was told.
 
+mod adapter;
+mod background;
 mod entry;
+mod group;
 mod groups;
 mod log;
 mod machine;
+mod membership;
 mod network;
 mod service;
+mod snapshot;
 mod storage;
 mod types;
 mod wire;
 
 pub use entry::{EntryError, Header, KIND_MACHINE_MIN};
-pub use groups::{Group, GroupSpec, GroupStatus, Groups, GroupsConfig, ProposeError, ReadError, Timing};
-pub use log::LogSettings;
-pub use machine::{Applied, Entry, Machine};
+pub use group::{Group, GroupStatus, ProposeError, ReadError};
+pub use groups::{GroupSpec, Groups, GroupsConfig, SNAPSHOT_BYTES_PER_SECOND, Timing};
+pub use log::{Damage, EntrySpan, LogFigures, LogSettings, SegmentSummary, fuzz_segment, inspect_log};
+pub use machine::{Applied, Content, Entry, Job, JobError, Machine, Received, View, ViewFile};
+pub use membership::{Members, MembershipError};

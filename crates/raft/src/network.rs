@@ -12,13 +12,13 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
-use meridian_env::{ChannelSettings, Env, channel, deadline};
+use meridian_env::{ChannelSettings, Clock, Env, Work, channel, deadline};
 use meridian_proto::v1::peer_client::PeerClient;
 use meridian_proto::{PROTOCOL_VERSION, v1};
 use meridian_types::{GroupId, Incarnation, NodeId, ReplicaId, limits};
 use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable};
 use openraft::network::v2::RaftNetworkV2;
-use openraft::network::{RPCOption, RaftNetworkFactory};
+use openraft::network::{Backoff, RPCOption, RaftNetworkFactory};
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult, TransferLeaderRequest,
     TransferLeaderResponse, VoteRequest, VoteResponse,
@@ -28,14 +28,18 @@ use parking_lot::Mutex;
 use tonic::metadata::MetadataMap;
 use tonic::transport::Channel;
 
+use crate::snapshot::{self, Snapshot, SnapshotData, Transfers};
 use crate::types::{Member, TypeConfig, Vote};
 use crate::wire;
 
-type RpcError = RPCError<TypeConfig>;
+pub(crate) type RpcError = RPCError<TypeConfig>;
 
 /// Shortest silence for which a stream is given up, while it opens or has requests under way: above what a busy disk takes to
 /// sync and above a round trip over any distance, where a heartbeat's patience may be below it.
 const STREAM_IDLE_MIN: Duration = Duration::from_secs(1);
+
+/// Between two tries to send a snapshot.
+const SNAPSHOT_AGAIN: Duration = Duration::from_millis(500);
 
 /// What a connection is for; each has its own, so that heartbeats never wait behind data, nor data behind snapshots.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -110,6 +114,7 @@ impl Peers {
 #[derive(Clone, Debug)]
 pub(crate) struct Network {
     pub(crate) peers: Arc<Peers>,
+    pub(crate) transfers: Arc<Transfers>,
     pub(crate) group: GroupId,
     pub(crate) incarnation: Incarnation,
     pub(crate) replica: ReplicaId,
@@ -119,7 +124,8 @@ impl Network {
     fn link(&self, target: u64, member: &Member, purpose: Purpose) -> Link {
         let group =
             v1::GroupRef { group: self.group.0, incarnation: self.incarnation.0, from: self.replica.0, to: target };
-        Link { peers: Arc::clone(&self.peers), group, node: member.node, purpose }
+        let transfers = Arc::clone(&self.transfers);
+        Link { peers: Arc::clone(&self.peers), transfers, group, node: member.node, purpose }
     }
 }
 
@@ -143,17 +149,26 @@ impl RaftNetworkFactory<TypeConfig> for Network {
 #[derive(Debug)]
 pub(crate) struct Link {
     peers: Arc<Peers>,
-    group: v1::GroupRef,
-    node: NodeId,
+    transfers: Arc<Transfers>,
+    pub(crate) group: v1::GroupRef,
+    pub(crate) node: NodeId,
     purpose: Purpose,
 }
 
 impl Link {
-    fn client(&self, purpose: Purpose) -> Result<PeerClient<Channel>, RpcError> {
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        &*self.peers.env.clock
+    }
+
+    pub(crate) fn work(&self) -> &dyn Work {
+        &*self.peers.env.work
+    }
+
+    pub(crate) fn client(&self, purpose: Purpose) -> Result<PeerClient<Channel>, RpcError> {
         self.peers.client(self.node, purpose)
     }
 
-    fn request<T>(&self, message: T) -> tonic::Request<T> {
+    pub(crate) fn request<T>(&self, message: T) -> tonic::Request<T> {
         let mut request = tonic::Request::new(message);
         self.peers.identify(self.node, request.metadata_mut());
         request
@@ -201,7 +216,7 @@ impl Link {
 }
 
 impl RaftNetworkV2<TypeConfig> for Link {
-    type SnapshotData = ();
+    type SnapshotData = SnapshotData;
 
     async fn append_entries(
         &mut self,
@@ -264,17 +279,18 @@ impl RaftNetworkV2<TypeConfig> for Link {
     async fn full_snapshot(
         &mut self,
         vote: Vote,
-        _snapshot: openraft::type_config::alias::SnapshotOf<TypeConfig, ()>,
-        _cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
-        option: RPCOption,
+        snapshot: Snapshot,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        _option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
-        let part =
-            v1::SnapshotPart { group: Some(self.group), vote: Some(wire::vote_out(&vote)), data: <_>::default() };
-        let mut client = self.client(Purpose::Bulk)?;
-        let message = self.request(futures::stream::iter([part]));
-        let reply = self.bounded(RPCTypes::InstallSnapshot, option.soft_ttl(), client.snapshot(message)).await?;
-        let vote = wire::vote_in(reply.vote).map_err(|e| unreachable(&e.to_string()))?;
-        Ok(SnapshotResponse::new(vote))
+        let SnapshotData::Own(view) = snapshot.snapshot else {
+            return Err(unreachable("a received snapshot is installed, not sent on").into());
+        };
+        tokio::select! {
+            biased;
+            closed = cancel => Err(closed.into()),
+            sent = snapshot::send(self, &self.transfers, vote, view) => Ok(SnapshotResponse::new(sent?)),
+        }
     }
 
     async fn transfer_leader(
@@ -291,6 +307,11 @@ impl RaftNetworkV2<TypeConfig> for Link {
         });
         let reply = self.bounded(RPCTypes::TransferLeader, option.soft_ttl(), client.transfer_leader(message)).await?;
         if reply.accepted { Ok(Ok(())) } else { Err(unreachable(&reply.reason)) }
+    }
+
+    fn backoff(&self) -> Option<Backoff> {
+        // What keeps a snapshot away, such as a full disk, stays for a while, and each try lists and looks at files.
+        (self.purpose == Purpose::Bulk).then(|| Backoff::new(std::iter::repeat(SNAPSHOT_AGAIN)))
     }
 }
 
@@ -336,6 +357,6 @@ impl<'s> Replies<'s> {
     }
 }
 
-fn unreachable(why: &str) -> RpcError {
+pub(crate) fn unreachable(why: &str) -> RpcError {
     RPCError::Unreachable(Unreachable::from_string(why))
 }

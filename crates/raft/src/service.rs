@@ -11,12 +11,12 @@ use meridian_proto::{PROTOCOL_VERSION, status_of, v1};
 use meridian_types::{Code, Failure, GroupId, Incarnation, NodeId, ReplicaId, limits};
 use openraft::raft::{AppendEntriesRequest, TransferLeaderRequest};
 use parking_lot::RwLock;
+use tokio::sync::watch;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::entry::EntryError;
-use crate::machine::NO_SNAPSHOTS;
 use crate::network::Peers;
-use crate::types::{TypeConfig, Vote};
+use crate::types::TypeConfig;
 use crate::wire;
 
 /// What a replica can be asked, whatever its machine.
@@ -37,7 +37,12 @@ pub(crate) trait Replica: Send + Sync {
         &self,
         request: TransferLeaderRequest<TypeConfig>,
     ) -> futures::future::BoxFuture<'_, Result<v1::TransferLeaderReply, Status>>;
-    fn current_vote(&self) -> futures::future::BoxFuture<'_, Result<Vote, Status>>;
+    fn snapshot(
+        &self,
+        offer: v1::SnapshotOffer,
+        parts: Streaming<v1::SnapshotPart>,
+    ) -> BoxStream<'static, Result<v1::SnapshotReply, Status>>;
+    fn stop(&self) -> futures::future::BoxFuture<'_, ()>;
 }
 
 /// This node's replicas by group.
@@ -48,6 +53,8 @@ pub(crate) type Replicas = Arc<RwLock<BTreeMap<GroupId, Arc<dyn Replica>>>>;
 pub(crate) struct Service {
     pub(crate) peers: Arc<Peers>,
     pub(crate) replicas: Replicas,
+    /// Whether the log has no room for what it would be asked to keep.
+    pub(crate) full: watch::Receiver<bool>,
 }
 
 impl Service {
@@ -110,7 +117,7 @@ impl Service {
     }
 }
 
-fn refuse(code: Code, message: impl Into<String>) -> Status {
+pub(crate) fn refuse(code: Code, message: impl Into<String>) -> Status {
     status_of(&Failure::new(code, message))
 }
 
@@ -157,8 +164,14 @@ impl Peer for Service {
         let Some(first) = stream.message().await? else {
             return Ok(Response::new(futures::stream::empty().boxed()));
         };
+        if *self.full.borrow() {
+            return Err(refuse(Code::Overloaded, "this node's disk is full: it takes no entries until there is space"));
+        }
         let replica = self.replica(first.group, first.vote)?;
-        Ok(Response::new(replica.stream_append(requests(first, stream).boxed())))
+        let full = self.full.clone();
+        // What is refused here is sent again when the stream is opened again.
+        let requests = requests(first, stream).take_while(move |_| std::future::ready(!*full.borrow()));
+        Ok(Response::new(replica.stream_append(requests.boxed())))
     }
 
     async fn heartbeat(&self, request: Request<v1::AppendRequest>) -> Result<Response<v1::AppendReply>, Status> {
@@ -195,15 +208,18 @@ impl Peer for Service {
         Ok(Response::new(replica.transfer(request).await?))
     }
 
+    type SnapshotStream = BoxStream<'static, Result<v1::SnapshotReply, Status>>;
+
     async fn snapshot(
         &self,
         request: Request<Streaming<v1::SnapshotPart>>,
-    ) -> Result<Response<v1::SnapshotReply>, Status> {
+    ) -> Result<Response<Self::SnapshotStream>, Status> {
         self.check(&request)?;
-        let part = request.into_inner().message().await?.unwrap_or_default();
-        let replica = self.replica(part.group, part.vote)?;
-        let vote = replica.current_vote().await?;
-        tracing::error!(replica = %replica.id(), vote = %vote, "this replica needs a snapshot and stays out: {NO_SNAPSHOTS}");
-        Err(refuse(Code::NotReady, NO_SNAPSHOTS))
+        let mut parts = request.into_inner();
+        let Some(v1::snapshot_part::Part::Offer(offer)) = parts.message().await?.and_then(|first| first.part) else {
+            return Err(refuse(Code::BadRequest, "a snapshot begins with its offer"));
+        };
+        let replica = self.replica(offer.group, offer.vote)?;
+        Ok(Response::new(replica.snapshot(offer, parts)))
     }
 }

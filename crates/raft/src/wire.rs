@@ -35,7 +35,13 @@ pub(crate) fn id_out(id: &LogId) -> v1::LogId {
 }
 
 fn one_id_in(id: v1::LogId) -> Result<LogId, EntryError> {
-    with_successor(entry::log_id(term_in(id.term)?, id.replica, id.index))
+    log_id_in(entry::log_id(id.term, id.replica, id.index))
+}
+
+/// A log id that came in other bytes of a peer's.
+pub(crate) fn log_id_in(id: LogId) -> Result<LogId, EntryError> {
+    term_in(id.leader_id.term)?;
+    with_successor(id)
 }
 
 pub(crate) fn id_in(id: Option<v1::LogId>) -> Result<Option<LogId>, EntryError> {

@@ -63,7 +63,7 @@ codes! {
     /// A field has another type.
     TypeConflict = 4, Fix, "A field keeps the type of its first value: send that type, or use another field name.";
     /// A timestamp is out of range.
-    TimeOutOfRange = 5, Fix, "Check the precision of your timestamps; the database's `future` setting bounds how far ahead they may be.";
+    TimeOutOfRange = 5, Fix, "Check the precision of your timestamps; the database's `future` bounds how far ahead they may be, its retention how old.";
     /// The query cannot be answered as asked.
     BadQuery = 6, Fix, "Read the message: it names the part of the query.";
     /// An integer sum overflowed.
@@ -105,7 +105,9 @@ codes! {
     /// A directory or an address is in use by another process.
     InUse = 25, Exists, "Stop the process that uses it, or choose another directory or address.";
     /// A node that has run before came back without its data.
-    LostDisk = 26, NotAllowed, "Restore the node's directory as it was, or start a new cluster in another one.";
+    LostDisk = 26, NotAllowed, "Restore the node's directory as it was, or start a new node under another address.";
+    /// The cluster is begun already.
+    ClusterExists = 27, Exists, "`meridian cluster init` is sent once, to one node: see `meridian cluster status`.";
 }
 
 impl Code {

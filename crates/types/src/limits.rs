@@ -33,6 +33,14 @@ pub const RECORD_BYTES_MAX: usize = 8 << 20;
 pub const MESSAGE_BYTES_MAX: usize = 16 << 20;
 /// Entries of one append request, in bytes; one entry always goes.
 pub const APPEND_BYTES_MAX: usize = 1 << 20;
+/// Files of one snapshot.
+pub const SNAPSHOT_FILES_MAX: usize = 65_536;
+/// The name of one of them.
+pub const SNAPSHOT_NAME_BYTES_MAX: usize = 200;
+/// All of them together.
+pub const SNAPSHOT_BYTES_MAX: u64 = 64 << 40;
+/// One part of one of them on its way to another node.
+pub const SNAPSHOT_PART_BYTES_MAX: usize = 1 << 20;
 /// Lines or rows that a refusal names one by one; the rest is counted.
 pub const REJECTIONS_NAMED_MAX: usize = 100;
 /// The outcome of a request that the request table keeps in full.
@@ -49,6 +57,8 @@ pub const DATABASES_MAX: usize = 1_000;
 pub const SHARD_BY_BYTES_MAX: usize = 4 << 10;
 /// Bytes of proposals that a node holds between socket and fsync.
 pub const NODE_PROPOSAL_BYTES_MAX: usize = 256 << 20;
+/// Nodes of one cluster: each holds the catalogue.
+pub const NODES_MAX: u32 = 256;
 /// Shards of one cluster.
 pub const SHARDS_MAX: u32 = 1_024;
 /// Fields of one write request that its database does not know yet.
@@ -72,3 +82,8 @@ const _: () =
     assert!(RECORD_BYTES_MAX + APPEND_BYTES_MAX < MESSAGE_BYTES_MAX, "an append of one large entry fits a message");
 const _: () =
     assert!(REQUEST_DECODED_BYTES_MAX <= NODE_PROPOSAL_BYTES_MAX, "one request alone is never over a node's budget");
+const _: () = assert!(
+    SNAPSHOT_FILES_MAX * (SNAPSHOT_NAME_BYTES_MAX + 48) < MESSAGE_BYTES_MAX,
+    "the offer of a snapshot, with a name, a size and a hash for each file, fits a message"
+);
+const _: () = assert!(SNAPSHOT_PART_BYTES_MAX < MESSAGE_BYTES_MAX);

@@ -6,12 +6,15 @@ mod catalogue;
 mod clock;
 mod disk;
 mod net;
+mod process;
 mod work;
 
 use std::io;
 use std::sync::Arc;
 
 use crate::{Catalogues, Disk, Env, Rng};
+
+pub use process::Process;
 
 /// The real world for one process. Starts the threads of its [`crate::Work`]; they end when the last clone is dropped and
 /// their queues are empty. An error means that a thread could not be started.

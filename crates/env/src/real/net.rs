@@ -35,6 +35,14 @@ impl Net for TcpNet {
             conn(stream, peer).map_err(failed)
         })
     }
+
+    fn resolve(&self, to: &str) -> BoxFuture<'static, io::Result<()>> {
+        let to = to.to_owned();
+        Box::pin(async move {
+            let found = tokio::net::lookup_host(&to).await?.next();
+            found.map(drop).ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name has no address"))
+        })
+    }
 }
 
 #[derive(Debug)]

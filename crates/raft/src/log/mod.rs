@@ -1,15 +1,25 @@
 //! The node's one write-ahead log, for all Raft groups: votes, entries, truncations and purges are one ordered stream, and
-//! one sync serves whatever was queued meanwhile. Layout and recovery: docs/formats/log.md.
+//! one sync serves whatever was queued meanwhile. It is bounded: segments of which nothing is needed go, and what little is
+//! needed of an old one is copied forward. Layout and recovery: docs/formats/log.md.
 //!
 //! Never says that something is durable before it is synced. Never goes on after a write or a sync failed: everyone who waits
-//! gets the [`Halt`], and the owner stops the process. Knows nothing of openraft: votes, log ids and entries are bytes.
+//! gets the [`Halt`], and the owner stops the process. A full disk is no such failure: the log waits, and says so. Knows
+//! nothing of openraft: votes, log ids and entries are bytes.
 
+mod ahead; // the next segment, and waiting for space
+mod fuzz; // any bytes as a segment
 mod index; // what records add up to
+mod inspect; // what is in the files, for people
+mod keeper; // the one task that removes and copies
+mod read; // one segment, commit by commit
 mod record; // bytes of records and group commits
 mod recover; // reading all back
 mod segment; // files
-mod shared;
-mod writer; // the one task that writes // what handles and writer share
+mod shared; // what handles, writer and keeper share
+mod source; // where an entry comes from
+mod space; // what can go, what to copy, whom to tell
+mod state; // what is behind the lock
+mod writer; // the one task that writes
 
 use std::future::Future;
 use std::path::Path;
@@ -18,11 +28,18 @@ use std::sync::Arc;
 use bytes::Bytes;
 use meridian_env::{Class, Env, Halt, run};
 use meridian_types::{GroupId, Incarnation};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
+use ahead::Maker;
+pub use fuzz::fuzz_segment;
+pub use inspect::{Damage, EntrySpan, SegmentSummary, inspect_log};
+use keeper::Keeper;
 pub(crate) use record::LogEntry;
 use record::{Key, Record, SECTOR};
+pub use shared::LogFigures;
 use shared::Shared;
+use space::Limits;
+use state::State;
 use writer::Writer;
 
 /// Called once, after the sync or with the reason why there will be none.
@@ -37,11 +54,17 @@ pub struct LogSettings {
     pub cache_bytes: usize,
     /// Bytes of records after which a group commit is full; one record always goes.
     pub batch_bytes_max: usize,
+    /// Bytes of all segments over which the log gets smaller: it copies forward what is needed of the oldest segment if that
+    /// is at most an eighth of one, and else names the group that must be flushed and purged.
+    pub bytes_max: u64,
 }
+
+/// What is copied forward is at most this part of a segment.
+const COPY_SHARE: u64 = 8;
 
 impl Default for LogSettings {
     fn default() -> Self {
-        Self { segment_bytes: 32 << 20, cache_bytes: 64 << 20, batch_bytes_max: 4 << 20 }
+        Self { segment_bytes: 32 << 20, cache_bytes: 64 << 20, batch_bytes_max: 4 << 20, bytes_max: 1 << 30 }
     }
 }
 
@@ -66,23 +89,34 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    /// Reads back the log in `dir` (made if absent), begins a fresh segment and starts the writer task on the current
-    /// runtime. An IO error or damage to what was synced is a [`Halt`]; a tail that was never synced is cut.
+    /// Reads back the log in `dir` (made if absent) and starts to write behind it on the current runtime. An IO error or
+    /// damage to what was synced is a [`Halt`]; a tail that was never synced is cut. Needs no space: on a full disk the log can
+    /// be read, and waits for space before it writes.
     pub(crate) async fn open(env: &Env, dir: &Path, settings: LogSettings) -> Result<Self, Halt> {
         let segment_bytes = settings.segment_bytes.max(2 * SECTOR).next_multiple_of(SECTOR);
         let (disk, at) = (Arc::clone(&env.disk), dir.to_owned());
         let recovered = run(&*env.work, Class::Log, move || recover::recover(&*disk, &at, segment_bytes)).await?;
         tracing::info!(
             dir = %dir.display(),
-            segments = recovered.files.len() - 1,
+            segments = recovered.files.len(),
             groups = recovered.groups.len(),
             "log is open"
         );
         let points = recovered.groups.iter().map(|(key, group)| (*key, group.points.clone())).collect();
-        let shared =
-            Arc::new(Shared::new(Arc::clone(&env.work), recovered.groups, recovered.files, settings.cache_bytes));
-        let writer = Writer::new(env, dir, settings.batch_bytes_max, Arc::clone(&shared), recovered.fresh, points);
-        shared.set_writer(tokio::spawn(writer.run()));
+        let limits = Limits { bytes_max: settings.bytes_max, copy_bytes_max: segment_bytes / COPY_SHARE };
+        let state = State::new(recovered.groups, recovered.files, settings.cache_bytes);
+        let shared = Arc::new(Shared::new(Arc::clone(&env.work), limits, state));
+        let maker = Maker {
+            disk: Arc::clone(&env.disk),
+            work: Arc::clone(&env.work),
+            clock: Arc::clone(&env.clock),
+            dir: dir.to_owned(),
+            bytes: segment_bytes,
+            shared: Arc::clone(&shared),
+        };
+        let keeper = Keeper::new(&maker);
+        let writer = Writer::new(maker, settings.batch_bytes_max, points);
+        shared.set_tasks(vec![tokio::spawn(writer.run(recovered.resume)), tokio::spawn(keeper.run())]);
         Ok(Self { shared })
     }
 
@@ -101,7 +135,6 @@ impl Log {
 
     /// Forgets a group, durably once the future ends; queued at the call. For groups that run no more: what is asked of
     /// their old handles afterwards is refused, until [`Log::group`] creates the group anew.
-    #[allow(dead_code, reason = "nothing removes replicas yet; the format needs the record from the first day")]
     pub(crate) fn remove_group(
         &self,
         group: GroupId,
@@ -110,12 +143,35 @@ impl Log {
         submit(&self.shared, (group, incarnation), Record::GroupRemoved)
     }
 
+    /// What was written since the log was opened.
+    pub(crate) fn figures(&self) -> LogFigures {
+        self.shared.figures()
+    }
+
+    /// Bytes of all segment files.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.shared.bytes()
+    }
+
+    /// The group that keeps a log that is over its budget from getting smaller, with the bytes that it needs of the oldest
+    /// segment. Flush it and purge it whole, without a tail for slow followers, then ask again.
+    pub(crate) fn pinned(&self) -> Option<(GroupId, Incarnation, u64)> {
+        self.shared.pinned().map(|((group, incarnation), bytes)| (group, incarnation, bytes))
+    }
+
+    /// Whether there is no space for the next segment. Meanwhile what is left of the current one serves, and what does not
+    /// fit it waits; so take no proposals and no entries from peers, to leave it to votes and purges. It passes by itself.
+    pub(crate) fn full(&self) -> watch::Receiver<bool> {
+        self.shared.full()
+    }
+
     /// Resolves when the log has failed: the owner halts the process.
     pub(crate) async fn failed(&self) -> Halt {
         self.shared.failed().await
     }
 
-    /// Waits for what is queued, writes what rode along unsynced, and stops. All that comes later is refused.
+    /// Waits for what is queued, writes what rode along unsynced, and stops. All that comes later is refused, and so is what
+    /// waits for space.
     pub(crate) async fn close(self) {
         self.shared.close().await;
     }
@@ -155,9 +211,20 @@ impl GroupLog {
     }
 
     /// Drops the entries up to and including `upto`, whose log id is `id`, durably once the future ends; queued at the call.
-    /// `upto` may be beyond the last entry: the next one then is `upto + 1`. The files keep their size for now.
+    /// `upto` may be beyond the last entry: the next one then is `upto + 1`. Segments of which nothing is needed then go.
     pub(crate) fn purge(&self, upto: u64, id: Bytes) -> impl Future<Output = Result<(), Halt>> + Send + use<> {
         submit(&self.shared, self.key, Record::Purge { upto, id })
+    }
+
+    /// Bytes that the entries which are not purged take in the log.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.shared.bytes_of(self.key)
+    }
+
+    /// The highest index up to which may be purged so that at least `bytes` bytes of entries stay; `None` if that leaves
+    /// nothing to purge.
+    pub(crate) fn index_keeping(&self, bytes: u64) -> Option<u64> {
+        self.shared.index_keeping(self.key, bytes)
     }
 
     /// Notes how far the group is committed. Rides along with the next commit of anything else, or with `close`: it causes

@@ -15,6 +15,9 @@ const COMMIT_HEADER_BYTES: usize = 24;
 const RECORD_HEADER_BYTES: usize = 17;
 /// What an entry's record holds besides its head and payload.
 pub(super) const ENTRY_OVERHEAD_BYTES: usize = RECORD_HEADER_BYTES + 12;
+/// The kinds of records in words; a kind's number is its place, counted from 1.
+pub(super) const KIND_NAMES: [&str; 8] =
+    ["entry", "vote", "committed", "truncate", "purge", "group removed", "checkpoint", "copy"];
 
 const _: () =
     assert!(limits::MESSAGE_BYTES_MAX < u32::MAX as usize / 2, "whatever a peer sends fits a record's length");
@@ -57,6 +60,8 @@ pub(super) enum Record {
     GroupRemoved,
     /// All about the group but its entries, as of a segment's start.
     Checkpoint(Points),
+    /// The entry that stands at this index is here as well, so that the segment it was in can go.
+    Copy(LogEntry),
 }
 
 /// Why bytes are no record.
@@ -77,7 +82,8 @@ impl From<TryGetError> for DecodeError {
 }
 
 impl Record {
-    fn kind(&self) -> u8 {
+    /// The number that stands for this kind on disk.
+    pub(super) fn kind(&self) -> u8 {
         match self {
             Self::Entry(_) => 1,
             Self::Vote(_) => 2,
@@ -86,12 +92,13 @@ impl Record {
             Self::Purge { .. } => 5,
             Self::GroupRemoved => 6,
             Self::Checkpoint(_) => 7,
+            Self::Copy(_) => 8,
         }
     }
 
     fn body_len(&self) -> usize {
         match self {
-            Self::Entry(entry) => ENTRY_OVERHEAD_BYTES - RECORD_HEADER_BYTES + entry.bytes(),
+            Self::Entry(entry) | Self::Copy(entry) => ENTRY_OVERHEAD_BYTES - RECORD_HEADER_BYTES + entry.bytes(),
             Self::Vote(bytes) | Self::Committed(bytes) => bytes.len(),
             Self::Truncate { .. } => 8,
             Self::Purge { id, .. } => 8 + id.len(),
@@ -109,6 +116,11 @@ impl Record {
         RECORD_HEADER_BYTES + self.body_len()
     }
 
+    /// The same as the formats count it.
+    pub(super) fn encoded_len_u32(&self) -> u32 {
+        len_u32(self.encoded_len())
+    }
+
     fn encode(&self, segment: u64, key: Key, buffer: &mut Vec<u8>) {
         let start = buffer.len();
         buffer.put_u32_le(len_u32(self.body_len()));
@@ -117,7 +129,7 @@ impl Record {
         buffer.put_u32_le(key.0.0);
         buffer.put_u32_le(key.1.0);
         match self {
-            Self::Entry(entry) => {
+            Self::Entry(entry) | Self::Copy(entry) => {
                 buffer.put_u64_le(entry.index);
                 buffer.put_u32_le(len_u32(entry.head.len()));
                 buffer.put_slice(&entry.head);
@@ -163,12 +175,7 @@ impl Record {
 
     fn decode_body(kind: u8, mut body: Bytes) -> Option<Self> {
         let record = match kind {
-            1 => {
-                let index = body.try_get_u64_le().ok()?;
-                let head = body.try_get_u32_le().ok()? as usize;
-                let head = (head <= body.len()).then(|| body.split_to(head))?;
-                Self::Entry(LogEntry { index, head, payload: std::mem::take(&mut body) })
-            }
+            1 => Self::Entry(take_entry(&mut body)?),
             2 => Self::Vote(take_copy(&mut body)),
             3 => Self::Committed(take_copy(&mut body)),
             4 => Self::Truncate { next: body.try_get_u64_le().ok()? },
@@ -182,6 +189,7 @@ impl Record {
                 let purged = take_optional(&mut body)?.map(|id| (purged, id));
                 Self::Checkpoint(Points { vote, committed, purged, next })
             }
+            8 => Self::Copy(take_entry(&mut body)?),
             _ => return None,
         };
         body.is_empty().then_some(record)
@@ -213,6 +221,13 @@ fn take_optional(body: &mut Bytes) -> Option<Option<Bytes>> {
         1 => Some(Some(bytes)),
         _ => None,
     }
+}
+
+fn take_entry(body: &mut Bytes) -> Option<LogEntry> {
+    let index = body.try_get_u64_le().ok()?;
+    let head = body.try_get_u32_le().ok()? as usize;
+    let head = (head <= body.len()).then(|| body.split_to(head))?;
+    Some(LogEntry { index, head, payload: std::mem::take(body) })
 }
 
 fn take_copy(body: &mut Bytes) -> Bytes {

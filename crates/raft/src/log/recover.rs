@@ -1,85 +1,72 @@
-//! Reads the log back: which segments are in use, what their commits say, where the last one ends, and a fresh one to go on in.
+//! Reads the log back: which segments are in use, what their commits say, where the last one ends, and how to go on.
 //!
 //! Runs inside one job. Never trusts what was not synced, never cuts what was, and never guesses: damage is a [`Halt`] that
-//! names file and offset. Why each rule is safe: docs/formats/log.md.
+//! names file and offset. Never needs space on the disk. Why each rule is safe: docs/formats/log.md.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use meridian_env::{Disk, File, Halt, Open};
 
-use super::index::{GroupIndex, Location, Points, Slot, step_group};
-use super::record::{CommitHeader, DecodeError, Key, Record, SECTOR, first_record};
+use super::index::{GroupIndex, Points, step_group};
+use super::read::{Commit, Used, find_witness, read_commit};
+use super::record::{Key, Record, SECTOR};
 use super::segment::{self, FirstSector, Header};
-
-/// Bytes that the search for later commits reads at a time.
-const SEARCH_BYTES: usize = 1 << 20;
 
 /// A log that was read back and can be appended to.
 #[derive(Debug)]
 pub(super) struct Recovered {
     /// All live groups.
     pub(super) groups: BTreeMap<Key, GroupIndex>,
-    /// All segments in use.
-    pub(super) files: BTreeMap<u64, Arc<dyn File>>,
-    /// The fresh segment, and where its first group commit goes.
-    pub(super) fresh: (Header, Arc<dyn File>, u64),
+    /// All segments in use, with their bytes.
+    pub(super) files: BTreeMap<u64, (Arc<dyn File>, u64)>,
+    /// Where to go on.
+    pub(super) resume: Resume,
 }
 
-/// Reads the log in `dir`, which is made if absent, and begins a fresh segment of `segment_bytes` bytes.
+/// What a fresh segment follows on, and what it is made of. All before is synced.
+#[derive(Debug)]
+pub(super) struct Resume {
+    /// Number of the newest segment in use; 0 if there is none.
+    pub(super) previous: u64,
+    /// Where that one ends.
+    pub(super) previous_end: u64,
+    /// Number of the fresh segment.
+    pub(super) number: u64,
+    /// Its file, if one was made ahead and never used.
+    pub(super) spare: Option<Arc<dyn File>>,
+    /// Files to remove once the fresh segment has begun. Not before: the highest number that a segment began with must be on
+    /// disk at any time, or it would be given twice.
+    pub(super) unused: Vec<u64>,
+}
+
+/// Reads the log in `dir`, which is made if absent. Segments are going to have `segment_bytes` bytes.
 pub(super) fn recover(disk: &dyn Disk, dir: &Path, segment_bytes: u64) -> Result<Recovered, Halt> {
-    let found = Found::look(disk, dir)?;
-    let mut replay = Replay { groups: BTreeMap::new(), has_base: false };
+    let mut found = Found::look(disk, dir)?;
+    let mut replay = Replay::default();
     let mut end = 0;
     for (at, used) in found.chain.iter().enumerate() {
         let ends_at = found.chain.get(at + 1).map(|next| next.header.previous_end);
         end = replay.segment(used, ends_at)?;
     }
-    replay.check_complete()?;
-    let last = found.chain.last();
-    if let Some(last) = last {
+    if let Some(oldest) = found.chain.first() {
+        replay.check_base(oldest)?;
+    }
+    let groups = replay.finish()?;
+    if let Some(newest) = found.chain.last() {
         // What was read may still be in the page cache only: the fresh segment's header is going to vouch for it.
-        last.file.sync_data().map_err(|e| Halt::io(format_args!("syncing {}", last.name()), &e))?;
+        newest.file.sync_data().map_err(|e| Halt::io(format_args!("syncing {}", newest.name()), &e))?;
     }
-    let number = found.highest.checked_add(1).ok_or_else(|| Halt::new("segment numbers are used up"))?;
-    let file = segment::prepare(disk, dir, number, segment_bytes)?;
-    let previous = last.map_or(0, |last| last.header.number);
-    let header = Header { number, previous, previous_end: end, reserved: segment_bytes };
-    let offset = segment::begin(&*file, &header, &replay.points())
-        .map_err(|e| Halt::io(format_args!("beginning log segment {number}"), &e))?;
-    // Only now: the highest number must be on disk at any time, or it would be given twice.
-    for number in found.unused {
-        let path = segment::path(dir, number);
-        disk.remove(&path).map_err(|e| Halt::io(format_args!("removing {}", path.display()), &e))?;
-    }
-    let mut files: BTreeMap<_, _> = found.chain.into_iter().map(|used| (used.header.number, used.file)).collect();
-    files.insert(number, Arc::clone(&file));
-    Ok(Recovered { groups: replay.groups, files, fresh: (header, file, offset) })
+    let (number, spare) = found.next(segment_bytes)?;
+    let previous = found.chain.last().map_or(0, |newest| newest.header.number);
+    let resume = Resume { previous, previous_end: end, number, spare, unused: numbers(&found.unused) };
+    let files = found.chain.into_iter().map(|used| (used.header.number, (used.file, used.len))).collect();
+    Ok(Recovered { groups, files, resume })
 }
 
-/// One segment in use.
-#[derive(Debug)]
-struct Used {
-    header: Header,
-    file: Arc<dyn File>,
-    len: u64,
-    path: std::path::PathBuf,
-}
-
-impl Used {
-    fn name(&self) -> std::path::Display<'_> {
-        self.path.display()
-    }
-
-    fn damaged(&self, offset: u64, what: impl std::fmt::Display) -> Halt {
-        Halt::new(format!(
-            "log segment {} is damaged at byte {offset}: {what}. Synced data is gone: give this node an empty directory and \
-             let the cluster replace its replicas",
-            self.name()
-        ))
-    }
+fn numbers(files: &[Used]) -> Vec<u64> {
+    files.iter().map(|file| file.header.number).collect()
 }
 
 /// What is in the directory.
@@ -88,7 +75,7 @@ struct Found {
     /// Segments in use, oldest first; each names the one before it.
     chain: Vec<Used>,
     /// Segments that were prepared, or whose first write was torn.
-    unused: Vec<u64>,
+    unused: Vec<Used>,
     /// The highest number seen, 0 if none.
     highest: u64,
 }
@@ -105,7 +92,31 @@ impl Found {
             found.add(disk, segment::path(dir, number), number)?;
         }
         found.chain.reverse();
+        if found.chain.is_empty() && highest != 0 && !numbers.contains(&1) {
+            // The first segment ever goes only when a later one is in use.
+            return Err(Halt::new(format!(
+                "no log segment in {} can be read as one in use, although there are files up to number {highest}, and \
+                 without the first one: what was in use is damaged or missing. Give this node an empty directory and let the \
+                 cluster replace its replicas",
+                dir.display()
+            )));
+        }
         Ok(found)
+    }
+
+    /// Number of the segment to go on in, and its file if one was made ahead: it has never been in use, so that nothing of an
+    /// older life can be in it. On a full disk it is what a node can start with.
+    fn next(&mut self, segment_bytes: u64) -> Result<(u64, Option<Arc<dyn File>>), Halt> {
+        let highest = self.unused.iter().position(|unused| unused.header.number == self.highest);
+        if let Some(at) = highest.filter(|at| self.unused[*at].len <= segment_bytes) {
+            let Used { file, len, .. } = &self.unused[at];
+            let zeros = segment::is_zeros(&**file, *len);
+            if zeros.map_err(|e| Halt::io(format_args!("reading {}", self.unused[at].name()), &e))? {
+                return Ok((self.highest, Some(self.unused.remove(at).file)));
+            }
+        }
+        let number = self.highest.checked_add(1).ok_or_else(|| Halt::new("segment numbers are used up"))?;
+        Ok((number, None))
     }
 
     /// Adds the segment below all that were added.
@@ -143,7 +154,7 @@ impl Found {
                 {
                     return Err(unreadable.damaged(0, format_args!("the commit at {witness} knew it to be synced")));
                 }
-                self.unused.push(number);
+                self.unused.push(unreadable);
             }
         }
         Ok(())
@@ -151,8 +162,8 @@ impl Found {
 }
 
 /// The groups as the commits read so far leave them.
-#[derive(Debug)]
-struct Replay {
+#[derive(Debug, Default)]
+pub(super) struct Replay {
     groups: BTreeMap<Key, GroupIndex>,
     /// Whether the oldest segment's checkpoint was taken over.
     has_base: bool,
@@ -160,7 +171,7 @@ struct Replay {
 
 impl Replay {
     /// Replays one segment up to `ends_at`; the last segment's end is found, not known. Gives the end.
-    fn segment(&mut self, used: &Used, ends_at: Option<u64>) -> Result<u64, Halt> {
+    pub(super) fn segment(&mut self, used: &Used, ends_at: Option<u64>) -> Result<u64, Halt> {
         let mut offset = SECTOR;
         let limit = ends_at.unwrap_or(used.len).min(used.len);
         while offset < limit {
@@ -194,7 +205,11 @@ impl Replay {
         let mut points = BTreeMap::new();
         for (key, record, _) in &commit.records {
             match record {
-                Record::Checkpoint(of_group) => points.insert(*key, of_group.clone()),
+                Record::Checkpoint(of_group) => {
+                    let checked = of_group.check();
+                    checked.map_err(|why| used.damaged(SECTOR, format_args!("{}/{}: {why}", key.0, key.1)))?;
+                    points.insert(*key, of_group.clone())
+                }
                 _ => return Err(used.damaged(SECTOR, "a segment must open with a checkpoint")),
             };
         }
@@ -209,8 +224,7 @@ impl Replay {
 
     fn commit(&mut self, used: &Used, offset: u64, commit: &Commit) -> Result<(), Halt> {
         for (key, record, location) in &commit.records {
-            let slot = || Slot { serial: 0, location: Some(*location), cached: None };
-            step_group(&mut self.groups, *key, record, slot)
+            step_group(&mut self.groups, *key, record, 0, Some(*location))
                 .map_err(|why| used.damaged(offset, format_args!("{}/{}: {why}", key.0, key.1)))?;
         }
         Ok(())
@@ -222,78 +236,27 @@ impl Replay {
         groups.filter(|(_, points)| *points != Points::default()).collect()
     }
 
-    fn check_complete(&self) -> Result<(), Halt> {
-        match self.groups.iter().find(|(_, group)| !group.is_complete()) {
-            None => Ok(()),
-            Some(((group, incarnation), index)) => Err(Halt::new(format!(
-                "entries {} to {} of {group}/{incarnation} are in no log segment: the oldest segment is missing. Put the file \
-                 back, or give this node an empty directory and let the cluster replace its replicas",
-                index.points.first_kept(),
-                index.first().saturating_sub(1)
-            ))),
+    /// Without any checkpoint there is nothing only if there never was a segment before.
+    fn check_base(&self, oldest: &Used) -> Result<(), Halt> {
+        if self.has_base || oldest.header.previous == 0 {
+            return Ok(());
         }
+        Err(oldest.damaged(SECTOR, "its checkpoint is unreadable, and the segments that it sums up are gone"))
     }
-}
 
-/// One whole commit.
-#[derive(Debug)]
-struct Commit {
-    records: Vec<(Key, Record, Location)>,
-    end: u64,
-}
-
-/// Reads the commit at `offset` if it is there as a whole, before `limit`.
-fn read_commit(used: &Used, offset: u64, limit: u64) -> Result<Option<Commit>, Halt> {
-    let io = |error| Halt::io(format_args!("reading {} at byte {offset}", used.name()), &error);
-    let room = limit - offset;
-    if room < SECTOR {
-        return Ok(None);
-    }
-    let number = used.header.number;
-    let mut sector = [0; SECTOR as usize];
-    used.file.read_exact_at(&mut sector, offset).map_err(io)?;
-    let Some(header) = CommitHeader::decode(number, offset, &sector).filter(|header| header.span() <= room) else {
-        return Ok(None);
-    };
-    // The length is within the file, as the filter has seen.
-    let mut body = vec![0; header.length as usize];
-    used.file.read_exact_at(&mut body, first_record(offset)).map_err(io)?;
-    let mut rest = Bytes::from(body);
-    let mut records = Vec::new();
-    while !rest.is_empty() {
-        let at = first_record(offset) + u64::from(header.length) - rest.len() as u64;
-        let before = rest.len();
-        match Record::decode(number, &mut rest) {
-            Ok((key, record)) => {
-                let len = u32::try_from(before - rest.len()).expect("within a commit, whose length is a u32");
-                records.push((key, record, Location { segment: number, offset: at, len }));
+    /// The groups, of which nothing may be missing.
+    pub(super) fn finish(mut self) -> Result<BTreeMap<Key, GroupIndex>, Halt> {
+        for ((group, incarnation), index) in &mut self.groups {
+            if let Some(missing) = index.missing() {
+                return Err(Halt::new(format!(
+                    "entries {} to {} of {group}/{incarnation} are in no log segment: the oldest segment is missing. Put the \
+                     file back, or give this node an empty directory and let the cluster replace its replicas",
+                    missing.start(),
+                    missing.end()
+                )));
             }
-            Err(DecodeError::Damaged) => return Ok(None),
-            Err(foreign) => return Err(Halt::new(format!("{} at byte {at}: {foreign}", used.name()))),
+            index.settle();
         }
+        Ok(self.groups)
     }
-    if records.len() != header.count as usize {
-        return Ok(None);
-    }
-    Ok(Some(Commit { records, end: offset + header.span() }))
-}
-
-/// Looks behind `damage` for a commit that was written when `damage` was known synced; gives its offset.
-fn find_witness(used: &Used, damage: u64) -> Result<Option<u64>, Halt> {
-    let mut chunk = vec![0; SEARCH_BYTES];
-    let mut offset = damage + SECTOR;
-    while offset + CommitHeader::BYTES as u64 <= used.len {
-        let len = (used.len - offset).min(SEARCH_BYTES as u64) as usize;
-        used.file
-            .read_exact_at(&mut chunk[..len], offset)
-            .map_err(|error| Halt::io(format_args!("reading {} at byte {offset}", used.name()), &error))?;
-        for (sector, at) in chunk[..len].chunks(SECTOR as usize).zip((offset..).step_by(SECTOR as usize)) {
-            let header = CommitHeader::decode(used.header.number, at, sector);
-            if header.is_some_and(|header| header.synced_upto > damage) {
-                return Ok(Some(at));
-            }
-        }
-        offset += len as u64;
-    }
-    Ok(None)
 }

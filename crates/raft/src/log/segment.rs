@@ -11,11 +11,13 @@ use bytes::{Buf, BufMut};
 use meridian_env::{Disk, File, Halt, Open};
 
 use super::index::Points;
-use super::record::{Key, Record, SECTOR, encode_commit};
+use super::record::{Key, Record, SECTOR, commit_span, encode_commit};
 
 const MAGIC: [u8; 4] = *b"MLOG";
 const VERSION: u32 = 1;
 const CRC_AT: usize = SECTOR as usize - 4;
+/// Bytes that are read at a time where a whole file is.
+pub(super) const PIECE_BYTES: usize = 1 << 20;
 
 /// The first sector of a segment.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -107,30 +109,90 @@ pub(super) fn read_first_sector(file: &dyn File, path: &Path, number: u64) -> Re
     }
 }
 
-/// Makes segment `number`: zeros of `bytes` bytes, durable under its name, not yet in use.
-pub(super) fn prepare(disk: &dyn Disk, dir: &Path, number: u64, bytes: u64) -> Result<Arc<dyn File>, Halt> {
+/// Whether an error says that there is no space, which passes.
+pub(super) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// Why there is no segment.
+#[derive(Debug)]
+pub(super) enum Unprepared {
+    /// No space. What was made of it is removed.
+    Full(io::Error),
+    /// Anything else.
+    Failed(Halt),
+}
+
+/// Makes segment `number`: zeros of `bytes` bytes, durable under its name, not yet in use. `spare` is its file if one is there,
+/// with zeros and nothing else in it.
+pub(super) fn prepare(
+    disk: &dyn Disk,
+    dir: &Path,
+    number: u64,
+    bytes: u64,
+    spare: Option<Arc<dyn File>>,
+) -> Result<Arc<dyn File>, Unprepared> {
     let path = path(dir, number);
+    let halt = |error: &io::Error| Unprepared::Failed(Halt::io(format_args!("preparing {}", path.display()), error));
     let make = || {
-        let file = disk.open(&path, Open::Create)?;
+        let file = match spare {
+            Some(file) => file,
+            None => Arc::from(disk.open(&path, Open::Create)?),
+        };
         file.reserve_zeroed(bytes)?;
         file.sync_data()?;
         disk.sync_dir(dir)?;
         Ok(file)
     };
-    let file = make().map_err(|error| Halt::io(format_args!("preparing {}", path.display()), &error))?;
-    Ok(Arc::from(file))
+    match make() {
+        Ok(file) => Ok(file),
+        Err(error) if is_full(&error) => match disk.remove(&path) {
+            Err(left) if left.kind() != io::ErrorKind::NotFound => Err(halt(&left)),
+            _ => Err(Unprepared::Full(error)),
+        },
+        Err(error) => Err(halt(&error)),
+    }
+}
+
+/// Removes a segment's file, durably. One that is not there is fine.
+pub(super) fn remove(disk: &dyn Disk, dir: &Path, number: u64) -> io::Result<()> {
+    match disk.remove(&path(dir, number)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => disk.sync_dir(dir),
+    }
+}
+
+/// Whether a file holds zeros and nothing else.
+pub(super) fn is_zeros(file: &dyn File, len: u64) -> io::Result<bool> {
+    let mut piece = vec![0; PIECE_BYTES];
+    let mut offset = 0;
+    while offset < len {
+        let bytes = &mut piece[..(len - offset).min(PIECE_BYTES as u64) as usize];
+        file.read_exact_at(bytes, offset)?;
+        if bytes.iter().any(|byte| *byte != 0) {
+            return Ok(false);
+        }
+        offset += bytes.len() as u64;
+    }
+    Ok(true)
+}
+
+/// Bytes that a segment begins with: header and checkpoint.
+pub(super) fn opening_bytes(checkpoint: &BTreeMap<Key, Points>) -> u64 {
+    SECTOR + commit_span(checkpoint_records(checkpoint).map(|(_, record)| record.encoded_len()).sum())
 }
 
 /// Puts a prepared segment to use: header and checkpoint, synced. Gives the offset of its first group commit.
 pub(super) fn begin(file: &dyn File, header: &Header, checkpoint: &BTreeMap<Key, Points>) -> io::Result<u64> {
-    let records: Vec<(Key, Record)> = checkpoint
-        .iter()
-        .filter(|(_, points)| **points != Points::default())
-        .map(|(key, points)| (*key, Record::Checkpoint(points.clone())))
-        .collect();
+    let records: Vec<(Key, Record)> = checkpoint_records(checkpoint).collect();
     let mut buffer = header.encode().to_vec();
     encode_commit(header.number, SECTOR, 0, records.iter().map(|(key, record)| (*key, record)), &mut buffer);
     file.write_at(&buffer, 0)?;
     file.sync_data()?;
     Ok(buffer.len() as u64)
+}
+
+fn checkpoint_records(checkpoint: &BTreeMap<Key, Points>) -> impl Iterator<Item = (Key, Record)> {
+    let told = checkpoint.iter().filter(|(_, points)| **points != Points::default());
+    told.map(|(key, points)| (*key, Record::Checkpoint(points.clone())))
 }

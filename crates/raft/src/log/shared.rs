@@ -1,11 +1,12 @@
-//! What handles and writer share: the queue, the groups' indexes, the cache, and whether the log has failed.
+//! What handles, writer and keeper share: the state behind its lock, what wakes whom, and whether the log has failed or the disk
+//! is full.
 //!
 //! Never awaits with the lock held and never calls back with it held. Never touches a file but to read entries in a job.
 
-use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use meridian_env::{Class, File, Halt, Work, run};
@@ -13,133 +14,172 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
-use super::index::{GroupIndex, Location, Points, Slot, step_group};
-use super::record::{ENTRY_OVERHEAD_BYTES, Key, LogEntry, Record, first_record};
+use super::index::{GroupIndex, Points};
+use super::record::{Key, LogEntry, Record};
+use super::source::Source;
+use super::space::{Limits, Plan};
+use super::state::{Batch, Move, Moved, Queued, State};
 use super::{Done, GroupState};
 
-/// What one cached entry costs besides its bytes.
-const CACHED_OVERHEAD_BYTES: usize = 128;
-
-/// One queued record.
-pub(super) struct Queued {
-    key: Key,
-    /// `None` for a call that only waits for its turn.
-    record: Option<Record>,
-    /// Number among all that ever were queued.
-    serial: u64,
-    done: Option<Done>,
-}
-
-/// What the writer takes at a time.
-#[derive(Debug)]
-pub(super) struct Batch {
-    pub(super) queued: Vec<Queued>,
-    /// Whether this is the last one.
-    pub(super) closes: bool,
+/// What keeps the log bounded.
+pub(super) enum Chore {
+    /// Remove these files, in this order.
+    Remove(Vec<u64>),
+    /// Copy these entries forward.
+    Copy(Vec<Move>),
+    /// Nothing, until something was synced.
+    Rest,
+    /// The log is closed or has failed.
+    End,
 }
 
 /// See the module.
 pub(super) struct Shared {
     work: Arc<dyn Work>,
-    inner: Mutex<Inner>,
+    limits: Limits,
+    state: Mutex<State>,
     /// Something is queued, or the log closes or has failed.
     wake: Notify,
+    /// There may be a chore.
+    chores: Notify,
     failed: watch::Sender<Option<Halt>>,
-    writer: Mutex<Option<JoinHandle<()>>>,
+    /// Whether the log was closed or has failed.
+    ended: watch::Sender<bool>,
+    /// How many wait for space on the disk.
+    short: Mutex<usize>,
+    full: watch::Sender<bool>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+    figures: Mutex<LogFigures>,
 }
 
-struct Inner {
-    groups: BTreeMap<Key, GroupIndex>,
-    files: BTreeMap<u64, Arc<dyn File>>,
-    queue: VecDeque<Queued>,
-    /// The newest note of each group that is not yet written, with the serial of what must be written before it.
-    committed: BTreeMap<Key, (u64, Bytes)>,
-    /// How much was ever queued.
-    serial: u64,
-    closing: bool,
-    cache: Cache,
-}
-
-/// Which synced entries are in memory, oldest first. What was truncated or purged counts until its turn comes.
-struct Cache {
-    order: VecDeque<(Key, u64, u64, usize)>,
-    bytes: usize,
-    bytes_max: usize,
+/// What the log has written since it was opened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct LogFigures {
+    /// Group commits, each with one sync.
+    pub commits: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Time that they took, from the first byte to the end of the sync.
+    pub took: Duration,
 }
 
 impl Shared {
-    pub(super) fn new(
-        work: Arc<dyn Work>,
-        groups: BTreeMap<Key, GroupIndex>,
-        files: BTreeMap<u64, Arc<dyn File>>,
-        cache_bytes: usize,
-    ) -> Self {
-        let cache = Cache { order: VecDeque::new(), bytes: 0, bytes_max: cache_bytes };
-        let (queue, committed) = (VecDeque::new(), BTreeMap::new());
-        let inner = Inner { groups, files, queue, committed, serial: 0, closing: false, cache };
-        let failed = watch::Sender::new(None);
-        Self { work, inner: Mutex::new(inner), wake: Notify::new(), failed, writer: Mutex::new(None) }
+    pub(super) fn new(work: Arc<dyn Work>, limits: Limits, state: State) -> Self {
+        Self {
+            work,
+            limits,
+            state: Mutex::new(state),
+            wake: Notify::new(),
+            chores: Notify::new(),
+            failed: watch::Sender::new(None),
+            ended: watch::Sender::new(false),
+            short: Mutex::new(0),
+            full: watch::Sender::new(false),
+            tasks: Mutex::new(Vec::new()),
+            figures: Mutex::default(),
+        }
     }
 
-    pub(super) fn set_writer(&self, writer: JoinHandle<()>) {
-        *self.writer.lock() = Some(writer);
+    pub(super) fn figures(&self) -> LogFigures {
+        *self.figures.lock()
+    }
+
+    /// A group commit is synced.
+    pub(super) fn count_commit(&self, bytes: u64, took: Duration) {
+        let mut figures = self.figures.lock();
+        figures.commits += 1;
+        figures.bytes += bytes;
+        figures.took += took;
+    }
+
+    /// The tasks that [`Shared::close`] waits for, in this order.
+    pub(super) fn set_tasks(&self, tasks: Vec<JoinHandle<()>>) {
+        *self.tasks.lock() = tasks;
     }
 
     #[cfg(test)]
     pub(super) fn groups(&self) -> Vec<Key> {
-        let inner = self.inner.lock();
-        inner.groups.iter().filter(|(_, group)| group.points != Points::default()).map(|(key, _)| *key).collect()
+        let state = self.state.lock();
+        state.groups.iter().filter(|(_, group)| group.points != Points::default()).map(|(key, _)| *key).collect()
     }
 
     pub(super) fn create(&self, key: Key) {
-        self.inner.lock().groups.entry(key).or_default();
+        self.state.lock().groups.entry(key).or_default();
     }
 
     pub(super) fn state(&self, key: Key) -> GroupState {
-        let inner = self.inner.lock();
+        let state = self.state.lock();
         let Points { vote, committed, purged, next } =
-            inner.groups.get(&key).map(|group| group.points.clone()).unwrap_or_default();
+            state.groups.get(&key).map(|group| group.points.clone()).unwrap_or_default();
         GroupState { vote, committed, purged, last: next.checked_sub(1) }
     }
 
-    /// Why nothing can be asked of this group.
-    fn refusal(&self, inner: &Inner, key: Key) -> Option<Halt> {
-        if let Some(halt) = &*self.failed.borrow() {
-            return Some(halt.clone());
+    /// Bytes of a group's entries that are not purged.
+    pub(super) fn bytes_of(&self, key: Key) -> u64 {
+        self.state.lock().groups.get(&key).map_or(0, GroupIndex::bytes)
+    }
+
+    /// See [`GroupIndex::index_keeping`].
+    pub(super) fn index_keeping(&self, key: Key, bytes: u64) -> Option<u64> {
+        self.state.lock().groups.get(&key).and_then(|group| group.index_keeping(bytes))
+    }
+
+    /// Bytes of all segment files.
+    pub(super) fn bytes(&self) -> u64 {
+        self.state.lock().space.bytes()
+    }
+
+    /// The group that must be flushed and purged before the log can get smaller, and how much of the oldest segment it needs.
+    pub(super) fn pinned(&self) -> Option<(Key, u64)> {
+        match self.state.lock().space.plan(&self.limits) {
+            Plan::Flush(key, bytes) => Some((key, bytes)),
+            Plan::Rest | Plan::Copy(_) => None,
         }
-        if inner.closing {
-            return Some(Halt::new("the log is closed"));
+    }
+
+    /// Why nothing can be asked at all.
+    fn end(&self, state: &State) -> Option<Halt> {
+        let failed = self.failed.borrow().clone();
+        failed.or_else(|| state.closing.then(|| Halt::new("the log is closed")))
+    }
+
+    /// Why nothing can be asked of this group.
+    fn refusal(&self, state: &State, key: Key) -> Option<Halt> {
+        if let Some(halt) = self.end(state) {
+            return Some(halt);
         }
         let removed = || Halt::new(format!("{}/{} was removed from the log", key.0, key.1));
-        (!inner.groups.contains_key(&key)).then(removed)
+        (!state.groups.contains_key(&key)).then(removed)
     }
 
     /// Queues records of one group; `done` belongs to the last.
     pub(super) fn submit(&self, key: Key, records: Vec<Record>, done: Done) {
-        let mut inner = self.inner.lock();
-        if let Some(halt) = self.refusal(&inner, key) {
-            drop(inner);
+        let mut state = self.state.lock();
+        if let Some(halt) = self.refusal(&state, key) {
+            drop(state);
             return done(Err(halt));
         }
-        if records.is_empty() {
-            inner.push(key, None);
+        state.submit(key, records, done);
+        drop(state);
+        self.wake.notify_one();
+    }
+
+    /// Queues copies of those entries that still are where they were read; `done` is called once they are synced.
+    pub(super) fn submit_copies(&self, moved: Vec<Moved>, done: Done) {
+        let mut state = self.state.lock();
+        if let Some(halt) = self.end(&state) {
+            drop(state);
+            return done(Err(halt));
         }
-        for record in records {
-            inner.push(key, Some(record));
-        }
-        inner.queue.back_mut().expect("just pushed").done = Some(done);
-        drop(inner);
+        state.submit_copies(moved, done);
+        drop(state);
         self.wake.notify_one();
     }
 
     pub(super) fn save_committed(&self, key: Key, committed: Bytes) {
-        let mut inner = self.inner.lock();
-        let serial = inner.serial;
-        if self.refusal(&inner, key).is_none()
-            && let Some(group) = inner.groups.get_mut(&key)
-        {
-            group.points.committed = Some(committed.clone());
-            inner.committed.insert(key, (serial, committed));
+        let mut state = self.state.lock();
+        if self.end(&state).is_none() {
+            state.save_committed(key, committed);
         }
     }
 
@@ -147,45 +187,53 @@ impl Shared {
     pub(super) async fn next_batch(&self, bytes_max: usize) -> Option<Batch> {
         loop {
             {
-                let mut inner = self.inner.lock();
+                let mut state = self.state.lock();
                 if self.failed.borrow().is_some() {
                     return None;
                 }
-                if !inner.queue.is_empty() || inner.closing {
-                    return Some(inner.take(bytes_max));
+                if !state.queue.is_empty() || state.closing {
+                    return Some(state.take(bytes_max));
                 }
             }
             self.wake.notified().await;
         }
     }
 
-    /// A segment is in use from here on.
-    pub(super) fn add_file(&self, number: u64, file: Arc<dyn File>) {
-        self.inner.lock().files.insert(number, file);
+    /// A segment of so many bytes is ready for use.
+    pub(super) fn prepared(&self, number: u64, bytes: u64) {
+        self.state.lock().space.prepared(number, bytes);
     }
 
-    /// The batch is synced: its records are where the commit at `offset` of `segment` has put them.
-    pub(super) fn complete(&self, batch: Batch, segment: u64, offset: u64) {
-        let mut inner = self.inner.lock();
+    /// A segment of so many bytes is in use from here on.
+    pub(super) fn add_file(&self, number: u64, file: Arc<dyn File>, bytes: u64) {
+        let mut state = self.state.lock();
+        state.files.insert(number, file);
+        state.space.used(number, bytes);
+        drop(state);
+        self.chores.notify_one();
+    }
+
+    /// These files are no part of the log and may go.
+    pub(super) fn add_unused(&self, numbers: Vec<u64>) {
+        self.state.lock().unused.extend(numbers);
+        self.chores.notify_one();
+    }
+
+    /// The batch is synced: its records are where the commit at `offset` of `segment`, which ends at `end`, has put them.
+    pub(super) fn complete(&self, batch: Batch, segment: u64, offset: u64, end: u64) {
+        let mut state = self.state.lock();
+        state.complete(&batch, segment, offset, end);
         let result = self.failed.borrow().clone().map_or(Ok(()), Err);
-        let mut at = first_record(offset);
-        for queued in &batch.queued {
-            let Some(record) = &queued.record else { continue };
-            let len = u32::try_from(record.encoded_len()).expect("it is encoded, with its length in a u32");
-            if let Record::Entry(entry) = record {
-                inner.stored(queued, entry, Location { segment, offset: at, len });
-            }
-            at += u64::from(len);
-        }
-        drop(inner);
-        for done in batch.queued.into_iter().filter_map(|queued| queued.done) {
+        drop(state);
+        self.chores.notify_one();
+        for done in batch.queued.into_iter().filter_map(Queued::done) {
             done(result.clone());
         }
     }
 
     /// Nothing is durable any more: everyone who waits is told so, now and later; first those of the batch `under_way`.
     pub(super) fn fail(&self, halt: Halt, under_way: Vec<Queued>) {
-        let mut inner = self.inner.lock();
+        let state = self.state.lock();
         let first = self.failed.send_if_modified(|failed| {
             let first = failed.is_none();
             failed.get_or_insert(halt.clone());
@@ -194,12 +242,26 @@ impl Shared {
         if first {
             tracing::error!(reason = %halt.reason, "the log has failed");
         }
-        let waiting = std::mem::take(&mut inner.queue);
-        drop(inner);
-        for done in under_way.into_iter().chain(waiting).filter_map(|queued| queued.done) {
+        drop(state);
+        self.ended.send_replace(true);
+        self.wake.notify_one();
+        self.chores.notify_one();
+        self.refuse(&halt, under_way);
+    }
+
+    /// The log ends without having failed: tells those of the batch `under_way` and all who wait that nothing of theirs was
+    /// written, for want of space.
+    pub(super) fn give_up(&self, under_way: Vec<Queued>) {
+        let unwritten = || Halt::new("the log was closed while there was no space for its next segment");
+        let halt = self.failed.borrow().clone().unwrap_or_else(unwritten);
+        self.refuse(&halt, under_way);
+    }
+
+    fn refuse(&self, halt: &Halt, under_way: Vec<Queued>) {
+        let waiting = std::mem::take(&mut self.state.lock().queue);
+        for done in under_way.into_iter().chain(waiting).filter_map(Queued::done) {
             done(Err(halt.clone()));
         }
-        self.wake.notify_one();
     }
 
     pub(super) async fn failed(&self) -> Halt {
@@ -208,12 +270,19 @@ impl Shared {
         halt.clone().expect("waited for")
     }
 
+    /// Resolves when the log was closed or has failed.
+    pub(super) async fn ended(&self) {
+        self.ended.subscribe().wait_for(|ended| *ended).await.expect("the sender lives as long as self");
+    }
+
     pub(super) async fn close(&self) {
-        self.inner.lock().closing = true;
+        self.state.lock().closing = true;
+        self.ended.send_replace(true);
         self.wake.notify_one();
-        let writer = self.writer.lock().take();
-        if let Some(writer) = writer {
-            match writer.await {
+        self.chores.notify_one();
+        let tasks = std::mem::take(&mut *self.tasks.lock());
+        for task in tasks {
+            match task.await {
                 Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
                 // Otherwise an error means that the runtime goes down: nothing more was acked.
                 _ => {}
@@ -221,143 +290,68 @@ impl Shared {
         }
     }
 
+    /// What is to be done to keep the log bounded. Nothing is copied while the disk is full: what is left of the current
+    /// segment is for votes and purges.
+    pub(super) fn chore(&self) -> Chore {
+        let mut state = self.state.lock();
+        if state.closing || self.failed.borrow().is_some() {
+            return Chore::End;
+        }
+        let mut removable = std::mem::take(&mut state.unused);
+        removable.extend(state.removable());
+        if !removable.is_empty() {
+            return Chore::Remove(removable);
+        }
+        match state.space.plan(&self.limits) {
+            Plan::Copy(segment) if !*self.full.borrow() => Chore::Copy(state.remainder(segment)),
+            _ => Chore::Rest,
+        }
+    }
+
+    /// Resolves when there may be another chore.
+    pub(super) async fn wait_for_chore(&self) {
+        self.chores.notified().await;
+    }
+
+    /// A file is gone.
+    pub(super) fn removed(&self, number: u64) {
+        let mut state = self.state.lock();
+        state.files.remove(&number);
+        state.space.removed(number);
+    }
+
+    /// Whether the disk is full.
+    pub(super) fn full(&self) -> watch::Receiver<bool> {
+        self.full.subscribe()
+    }
+
+    /// One more, or one less, who waits for space.
+    pub(super) fn waits_for_space(&self, begins: bool) {
+        let mut short = self.short.lock();
+        *short = if begins { *short + 1 } else { *short - 1 };
+        let is_full = *short > 0;
+        if self.full.send_if_modified(|full| std::mem::replace(full, is_full) != is_full) {
+            if is_full {
+                tracing::warn!("the disk is full: nothing is acked beyond what the current log segment holds");
+            } else {
+                tracing::info!("the disk has space again");
+                self.chores.notify_one();
+            }
+        }
+    }
+
     pub(super) async fn read(&self, key: Key, range: Range<u64>, bytes_max: usize) -> Result<Vec<LogEntry>, Halt> {
         let sources = {
-            let inner = self.inner.lock();
-            if let Some(halt) = self.refusal(&inner, key) {
+            let state = self.state.lock();
+            if let Some(halt) = self.refusal(&state, key) {
                 return Err(halt);
             }
-            inner.sources(key, range, bytes_max)
+            state.sources(key, range, bytes_max)
         };
         let is_cached = sources.iter().all(|source| matches!(source, Source::Cached(_)));
         let load = move || sources.into_iter().map(Source::load).collect::<Result<Vec<_>, _>>();
         let loaded = if is_cached { load() } else { run(&*self.work, Class::Scan, load).await };
         loaded.inspect_err(|halt| self.fail(halt.clone(), Vec::new()))
-    }
-}
-
-impl Inner {
-    fn push(&mut self, key: Key, record: Option<Record>) {
-        self.serial += 1;
-        let serial = self.serial;
-        if let Some(record) = &record {
-            let cached = if let Record::Entry(entry) = record { Some(entry.clone()) } else { None };
-            let stepped = step_group(&mut self.groups, key, record, || Slot { serial, location: None, cached });
-            assert_eq!(stepped, Ok(()), "{}/{}", key.0, key.1);
-            if matches!(record, Record::GroupRemoved) {
-                self.committed.remove(&key);
-            }
-        }
-        self.queue.push_back(Queued { key, record, serial, done: None });
-    }
-
-    fn take(&mut self, bytes_max: usize) -> Batch {
-        let (mut queued, mut bytes) = (Vec::new(), 0);
-        while let Some(next) = self.queue.front() {
-            bytes += next.encoded_len();
-            if bytes > bytes_max && !queued.is_empty() {
-                break;
-            }
-            queued.extend(self.queue.pop_front());
-        }
-        let written = self.serial - self.queue.len() as u64;
-        let notes = self.committed.extract_if(.., |_, (after, _)| *after <= written);
-        queued.extend(notes.map(|(key, (serial, committed))| {
-            let record = Some(Record::Committed(committed));
-            Queued { key, record, serial, done: None }
-        }));
-        Batch { queued, closes: self.closing && self.queue.is_empty() }
-    }
-
-    /// An entry is on disk: from here on its cached form may go.
-    fn stored(&mut self, queued: &Queued, entry: &LogEntry, location: Location) {
-        let group = self.groups.get_mut(&queued.key);
-        if let Some(slot) = group.and_then(|group| group.slot_mut(entry.index, queued.serial)) {
-            slot.location = Some(location);
-            let bytes = entry.bytes() + CACHED_OVERHEAD_BYTES;
-            self.cache.order.push_back((queued.key, entry.index, queued.serial, bytes));
-            self.cache.bytes += bytes;
-        }
-        while self.cache.bytes > self.cache.bytes_max {
-            let (key, index, serial, bytes) =
-                self.cache.order.pop_front().expect("it holds the bytes that are counted");
-            self.cache.bytes -= bytes;
-            if let Some(slot) = self.groups.get_mut(&key).and_then(|group| group.slot_mut(index, serial)) {
-                slot.cached = None;
-            }
-        }
-    }
-
-    /// Where to get the entries in `range` from, up to `bytes_max` bytes but at least one.
-    fn sources(&self, key: Key, range: Range<u64>, bytes_max: usize) -> Vec<Source> {
-        let (mut sources, mut bytes) = (Vec::new(), 0);
-        let slots = self.groups.get(&key).into_iter().flat_map(|group| group.slots(range.start, range.end));
-        for (index, slot) in slots {
-            let source = match (&slot.cached, slot.location) {
-                (Some(entry), _) => Source::Cached(entry.clone()),
-                (None, Some(at)) => {
-                    let file = Arc::clone(self.files.get(&at.segment).expect("segments with live entries are kept"));
-                    Source::Stored { key, index, at, file }
-                }
-                (None, None) => unreachable!("entry {index} of {key:?} is neither on disk nor in memory"),
-            };
-            bytes += source.bytes();
-            if bytes > bytes_max && !sources.is_empty() {
-                break;
-            }
-            sources.push(source);
-        }
-        sources
-    }
-}
-
-impl Batch {
-    /// Its records in order.
-    pub(super) fn records(&self) -> impl Iterator<Item = (Key, &Record)> {
-        self.queued.iter().filter_map(|queued| Some((queued.key, queued.record.as_ref()?)))
-    }
-}
-
-impl Queued {
-    fn encoded_len(&self) -> usize {
-        self.record.as_ref().map_or(0, Record::encoded_len)
-    }
-}
-
-/// Where one entry comes from.
-enum Source {
-    Cached(LogEntry),
-    Stored { key: Key, index: u64, at: Location, file: Arc<dyn File> },
-}
-
-impl Source {
-    fn bytes(&self) -> usize {
-        match self {
-            Self::Cached(entry) => entry.bytes(),
-            Self::Stored { at, .. } => at.len as usize - ENTRY_OVERHEAD_BYTES,
-        }
-    }
-
-    fn load(self) -> Result<LogEntry, Halt> {
-        let (key, index, at, file) = match self {
-            Self::Cached(entry) => return Ok(entry),
-            Self::Stored { key, index, at, file } => (key, index, at, file),
-        };
-        let place =
-            format_args!("entry {index} of {}/{} at byte {} of log segment {}", key.0, key.1, at.offset, at.segment);
-        let mut bytes = vec![0; at.len as usize];
-        file.read_exact_at(&mut bytes, at.offset).map_err(|error| Halt::io(format_args!("reading {place}"), &error))?;
-        match Record::decode(at.segment, &mut Bytes::from(bytes)) {
-            Ok((found, Record::Entry(entry))) if found == key && entry.index == index => Ok(entry),
-            Ok(_) => Err(Halt::new(format!("{place}: another record is there"))),
-            Err(error) => Err(Halt::new(format!("{place}: {error}"))),
-        }
-    }
-}
-
-impl fmt::Debug for Queued {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Queued").field("key", &self.key).field("record", &self.record).finish_non_exhaustive()
     }
 }
 

@@ -1,87 +1,93 @@
 //! The one task that writes the log: takes what is queued, one write and one sync for all of it, calls back, and again.
 //!
-//! Never has two writes under way, so that nothing later reaches the disk before something earlier. Never tries again.
+//! Never has two writes under way, so that nothing later reaches the disk before something earlier. Never tries a write again,
+//! and never begins one that could find the disk full: the space is taken before.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use meridian_env::{Class, Disk, Env, File, Halt, Work, run};
+use meridian_env::{Class, File, Halt, run};
 use tokio::task::JoinHandle;
 
+use super::ahead::{Maker, Stop};
 use super::index::{Points, step_points};
 use super::record::{Key, commit_span, encode_commit};
+use super::recover::Resume;
 use super::segment::{self, Header};
-use super::shared::{Batch, Shared};
+use super::state::{Batch, Queued};
 
 /// See the module.
 pub(super) struct Writer {
-    disk: Arc<dyn Disk>,
-    work: Arc<dyn Work>,
-    dir: PathBuf,
+    maker: Maker,
     batch_bytes_max: usize,
-    shared: Arc<Shared>,
     /// The groups as of what is written, which is what a checkpoint must say.
     points: BTreeMap<Key, Points>,
-    current: Current,
-    /// The segment after the current one, made while this one fills; `None` once it could not be made.
-    next: Option<JoinHandle<Result<Arc<dyn File>, Halt>>>,
+    /// Number of the segment after the current one, which is made while that one fills; `None` once it could not be made.
+    next: Option<(u64, Making)>,
     /// Reused from commit to commit.
     buffer: Vec<u8>,
 }
 
+/// A segment that is being made.
+type Making = JoinHandle<Result<Arc<dyn File>, Stop>>;
+
 /// The segment that is being written.
 struct Current {
-    header: Header,
+    number: u64,
     file: Arc<dyn File>,
     /// Where the next commit goes; everything before is synced.
     offset: u64,
+    /// Bytes of the file.
+    len: u64,
 }
 
+/// Why nothing more is written, and the calls that were under way.
+type Stopped = (Stop, Vec<Queued>);
+
 impl Writer {
-    /// A writer that goes on in the `fresh` segment, at the offset beside it. Call within a runtime.
-    pub(super) fn new(
-        env: &Env,
-        dir: &Path,
-        batch_bytes_max: usize,
-        shared: Arc<Shared>,
-        fresh: (Header, Arc<dyn File>, u64),
-        points: BTreeMap<Key, Points>,
-    ) -> Self {
-        let (header, file, offset) = fresh;
-        let (disk, work) = (Arc::clone(&env.disk), Arc::clone(&env.work));
-        let next = Some(prepare_ahead(&work, &disk, dir, header.number + 1, header.reserved));
-        let current = Current { header, file, offset };
-        Self { disk, work, dir: dir.to_owned(), batch_bytes_max, shared, points, current, next, buffer: Vec::new() }
+    /// A writer that goes on with `points`, in the segments of `maker`.
+    pub(super) fn new(maker: Maker, batch_bytes_max: usize, points: BTreeMap<Key, Points>) -> Self {
+        Self { maker, batch_bytes_max, points, next: None, buffer: Vec::new() }
     }
 
     /// Writes until the log is closed or has failed.
-    pub(super) async fn run(mut self) {
-        while let Some(batch) = self.shared.next_batch(self.batch_bytes_max).await {
+    pub(super) async fn run(mut self, resume: Resume) {
+        let shared = Arc::clone(&self.maker.shared);
+        match self.write_all(resume).await {
+            Ok(()) => {}
+            Err((Stop::Failed(halt), under_way)) => shared.fail(halt, under_way),
+            Err((Stop::Ended, under_way)) => shared.give_up(under_way),
+        }
+        // Whoever opens this log next must not meet a file that is still being made. Whether it was is no matter by now.
+        if let Some((_, made)) = self.next {
+            drop(made.await);
+        }
+    }
+
+    async fn write_all(&mut self, resume: Resume) -> Result<(), Stopped> {
+        let shared = Arc::clone(&self.maker.shared);
+        let Resume { previous, previous_end, number, spare, unused } = resume;
+        self.next = Some((number, self.maker.start(number, spare)));
+        let mut current = self.begin(previous, previous_end).await.map_err(|stop| (stop, Vec::new()))?;
+        shared.add_unused(unused);
+        while let Some(batch) = shared.next_batch(self.batch_bytes_max).await {
             let closes = batch.closes;
-            if let Err((halt, batch)) = self.write(batch).await {
-                self.shared.fail(halt, batch.queued);
-            }
+            self.write(&mut current, batch).await?;
             if closes {
                 break;
             }
         }
-        // Whoever opens this log next must not meet a file that is still being made. Whether it was is no matter by now.
-        if let Some(next) = self.next {
-            drop(next.await);
-        }
+        Ok(())
     }
 
     /// One group commit. An empty one, as `close` may write, tells the next start that all before it was synced.
-    async fn write(&mut self, batch: Batch) -> Result<(), (Halt, Batch)> {
+    async fn write(&mut self, current: &mut Current, batch: Batch) -> Result<(), Stopped> {
         let records = batch.records().map(|(_, record)| record.encoded_len()).sum();
-        if self.current.offset + commit_span(records) > self.current.header.reserved
-            && let Err(halt) = self.rotate().await
-        {
-            return Err((halt, batch));
+        if let Err(stop) = self.make_room(current, commit_span(records)).await {
+            return Err((stop, batch.queued));
         }
-        let (number, offset) = (self.current.header.number, self.current.offset);
-        let file = Arc::clone(&self.current.file);
+        let (number, offset) = (current.number, current.offset);
+        let file = Arc::clone(&current.file);
         let mut buffer = std::mem::take(&mut self.buffer);
         let job = move || {
             buffer.clear();
@@ -89,47 +95,57 @@ impl Writer {
             let written = file.write_at(&buffer, offset).and_then(|()| file.sync_data());
             (written, batch, buffer)
         };
-        let (written, batch, buffer) = run(&*self.work, Class::Log, job).await;
+        let begun = self.maker.clock.now();
+        let (written, batch, buffer) = run(&*self.maker.work, Class::Log, job).await;
         if let Err(error) = written {
-            let path = segment::path(&self.dir, number);
-            return Err((Halt::io(format_args!("writing {} at byte {offset}", path.display()), &error), batch));
+            let path = segment::path(&self.maker.dir, number);
+            let halt = Halt::io(format_args!("writing {} at byte {offset}", path.display()), &error);
+            return Err((Stop::Failed(halt), batch.queued));
         }
-        self.current.offset += buffer.len() as u64;
+        self.maker.shared.count_commit(buffer.len() as u64, self.maker.clock.now() - begun);
+        current.offset += buffer.len() as u64;
         self.buffer = buffer;
         for (key, record) in batch.records() {
             step_points(&mut self.points, key, record).expect("it was checked when it was queued");
         }
-        self.shared.complete(batch, number, offset);
+        self.maker.shared.complete(batch, number, offset, current.len);
         Ok(())
     }
 
-    /// Goes on in the next segment. All of the current one is synced.
-    async fn rotate(&mut self) -> Result<(), Halt> {
-        let made = self.next.take().expect("the writer ends when a segment could not be made").await;
-        let file = made.unwrap_or_else(|_| Err(Halt::new("the job that makes log segments was stopped")))?;
-        let Header { number: previous, reserved, .. } = self.current.header;
-        let header = Header { number: previous + 1, previous, previous_end: self.current.offset, reserved };
-        self.next = Some(prepare_ahead(&self.work, &self.disk, &self.dir, header.number + 1, reserved));
-        let (begun, into, points) = (header.clone(), Arc::clone(&file), self.points.clone());
-        let offset = run(&*self.work, Class::Log, move || segment::begin(&*into, &begun, &points)).await;
-        let offset = offset.map_err(|error| {
-            let path = segment::path(&self.dir, header.number);
-            Halt::io(format_args!("beginning {}", path.display()), &error)
+    /// Sees to it that `span` bytes fit behind what is written: in the next segment if not in this one, and in one that grows
+    /// if in none.
+    async fn make_room(&mut self, current: &mut Current, span: u64) -> Result<(), Stop> {
+        if current.offset + span > current.len {
+            *current = self.begin(current.number, current.offset).await?;
+        }
+        let end = current.offset + span;
+        if end > current.len {
+            self.maker.grow(&current.file, current.number, end).await?;
+            current.len = end;
+        }
+        Ok(())
+    }
+
+    /// Goes on in the next segment, as soon as there is space for one. All of the one before is synced.
+    async fn begin(&mut self, previous: u64, previous_end: u64) -> Result<Current, Stop> {
+        let (number, made) = self.next.take().expect("the writer ends when a segment could not be made");
+        let stopped = |_| Err(Stop::Failed(Halt::new("the job that makes log segments was stopped")));
+        let file = made.await.unwrap_or_else(stopped)?;
+        self.next = Some((number + 1, self.maker.start(number + 1, None)));
+        let reserved = self.maker.bytes;
+        let opening = segment::opening_bytes(&self.points);
+        if opening > reserved {
+            self.maker.grow(&file, number, opening).await?;
+        }
+        let header = Header { number, previous, previous_end, reserved };
+        let (into, points) = (Arc::clone(&file), self.points.clone());
+        let begun = run(&*self.maker.work, Class::Log, move || segment::begin(&*into, &header, &points)).await;
+        let offset = begun.map_err(|error| {
+            let path = segment::path(&self.maker.dir, number);
+            Stop::Failed(Halt::io(format_args!("beginning {}", path.display()), &error))
         })?;
-        self.shared.add_file(header.number, Arc::clone(&file));
-        self.current = Current { header, file, offset };
-        Ok(())
+        let len = reserved.max(opening);
+        self.maker.shared.add_file(number, Arc::clone(&file), len);
+        Ok(Current { number, file, offset, len })
     }
-}
-
-/// Makes a segment in the background.
-fn prepare_ahead(
-    work: &Arc<dyn Work>,
-    disk: &Arc<dyn Disk>,
-    dir: &Path,
-    number: u64,
-    bytes: u64,
-) -> JoinHandle<Result<Arc<dyn File>, Halt>> {
-    let (work, disk, dir) = (Arc::clone(work), Arc::clone(disk), dir.to_owned());
-    tokio::spawn(async move { run(&*work, Class::Flush, move || segment::prepare(&*disk, &dir, number, bytes)).await })
 }

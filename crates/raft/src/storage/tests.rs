@@ -16,8 +16,10 @@ use openraft::type_config::alias::{SnapshotMetaOf, SnapshotOf};
 use parking_lot::RwLock;
 
 use super::*;
+use crate::adapter::Adapter;
+use crate::background::Jobs;
 use crate::log::{Log, LogSettings};
-use crate::machine::{Adapter, Applied, Entry as MachineEntry, Machine};
+use crate::machine::{Applied, Entry as MachineEntry, Job, JobError, Machine, Received, View};
 use crate::types::{Payload, StoredMembership};
 
 /// A machine that keeps nothing but how far it is.
@@ -26,6 +28,7 @@ struct Mark(Option<Applied>);
 
 impl Machine for Mark {
     type Reply = ();
+    type Done = ();
 
     fn applied(&self) -> Option<Applied> {
         self.0.clone()
@@ -35,6 +38,24 @@ impl Machine for Mark {
         self.0 = Some(applied.clone());
         Ok(vec![(); run.len()])
     }
+
+    fn freeze(&mut self) -> Option<Job<()>> {
+        None
+    }
+
+    fn upkeep(&mut self) -> Option<Job<()>> {
+        None
+    }
+
+    fn install(&mut self, (): ()) {}
+
+    fn view(&self) -> Option<View> {
+        None
+    }
+
+    fn adopt(&mut self, _received: Received) -> Job<()> {
+        Box::new(|| Err(JobError::Damaged("it keeps no files".into())))
+    }
 }
 
 type Snapshot = SnapshotOf<TypeConfig, Option<Applied>>;
@@ -43,18 +64,18 @@ type Snapshot = SnapshotOf<TypeConfig, Option<Applied>>;
 /// also reads the mark back.
 struct Snapshotting {
     env: Env,
-    machine: Arc<RwLock<Mark>>,
+    jobs: Arc<Jobs<Mark>>,
     adapter: Adapter<Mark>,
     snapshot: Arc<RwLock<Option<Snapshot>>>,
 }
 
 impl Snapshotting {
     fn open(env: Env, mark: Option<Applied>) -> Self {
-        let machine = Arc::new(RwLock::new(Mark(mark)));
+        let jobs = Jobs::new(Mark(mark), env.clone(), watch::Sender::new(None));
         // The suite applies what it never appended.
         let synced = watch::channel(Ok(u64::MAX)).1;
-        let adapter = Adapter::open(Arc::clone(&machine), env.clone(), synced).expect("it wrote the mark");
-        Self { env, machine, adapter, snapshot: Arc::default() }
+        let adapter = Adapter::open(Arc::clone(&jobs), env.clone(), synced).expect("it wrote the mark");
+        Self { env, jobs, adapter, snapshot: Arc::default() }
     }
 }
 
@@ -99,7 +120,7 @@ impl RaftStateMachine<TypeConfig> for Snapshotting {
     async fn get_snapshot_builder(&mut self) -> Builder {
         let (last_log_id, last_membership) = self.applied_state().await.expect("it is in memory");
         let meta = SnapshotMetaOf::<TypeConfig> { last_log_id, last_membership };
-        let mark = self.machine.read().applied();
+        let mark = self.jobs.machine().read().applied();
         Builder { snapshot: Snapshot { meta, snapshot: mark }, place: Arc::clone(&self.snapshot) }
     }
 

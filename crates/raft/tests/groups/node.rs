@@ -1,12 +1,12 @@
 //! One node as a process would start it: its log, its Peer service, its replica of each group; and its load.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use meridian_env::{Env, Halt, Listener, incoming};
+use meridian_env::{Env, Halt, Instant, Listener, incoming};
 use meridian_raft::{
     Group, GroupSpec, Groups, GroupsConfig, Header, KIND_MACHINE_MIN, LogSettings, ProposeError, ReadError, Timing,
 };
@@ -21,7 +21,7 @@ use crate::list::{List, payload};
 
 pub(crate) const CLUSTER: &str = "c1a5";
 pub(crate) const NODES: [NodeId; 3] = [NodeId(1), NodeId(2), NodeId(3)];
-/// The first one's machine is durable at apply, the others' are memory.
+/// The first one's machine is durable at apply, the others' are memory with files behind it.
 pub(crate) const GROUPS: [GroupId; 3] = [GroupId::META, GroupId(1), GroupId(2)];
 
 /// How long a proposal or a read may take.
@@ -30,10 +30,20 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(5);
 /// Of one group, at a time.
 const WRITERS: u64 = 3;
+/// Between two rounds of background work.
+const MAINTAIN_EVERY: Duration = Duration::from_millis(300);
+/// Bytes of its log that each group keeps behind its files.
+pub(crate) const KEEP_BYTES: u64 = 8 << 10;
+/// So few that a transfer takes a while.
+const SNAPSHOT_BYTES_PER_SECOND: u64 = 512 << 10;
 
 /// A replica's id tells its group, so that mixing up two would show.
 pub(crate) fn replica(group: GroupId, node: NodeId) -> ReplicaId {
     ReplicaId(u64::from(group.0 * 10 + node.0))
+}
+
+fn list_dir(dir: &Path, replica: ReplicaId) -> PathBuf {
+    dir.join(format!("list-{replica}"))
 }
 
 /// A running node.
@@ -56,7 +66,14 @@ impl Node {
     ) -> Result<(Self, JoinHandle<()>), Halt> {
         // Segments so small that a run has many.
         let log = LogSettings { segment_bytes: 64 << 10, cache_bytes: 16 << 10, ..LogSettings::default() };
-        let config = GroupsConfig { cluster: CLUSTER.into(), node: id, timing: Timing::default(), log };
+        let config = GroupsConfig {
+            cluster: CLUSTER.into(),
+            node: id,
+            timing: Timing::default(),
+            log,
+            incoming: dir.join("incoming"),
+            snapshot_bytes_per_second: SNAPSHOT_BYTES_PER_SECOND,
+        };
         let groups = Groups::open(env.clone(), &dir.join("log"), config).await?;
         addresses.iter().for_each(|(node, address)| groups.set_address(*node, address));
         let server = Server::builder().add_routes(groups.service()).serve_with_incoming(incoming(listener));
@@ -65,7 +82,7 @@ impl Node {
         for group in GROUPS {
             let machine = match group {
                 GroupId::META => List::durable(&env, &dir.join("list")).await,
-                _ => List::default(),
+                _ => List::filed(&env, &list_dir(dir, replica(group, id))).await,
             };
             let spec = GroupSpec { group, incarnation: Incarnation(1), replica: replica(group, id) };
             let handle = groups.start(spec, machine).await?;
@@ -75,6 +92,39 @@ impl Node {
             replicas.insert(group, handle);
         }
         Ok((Self { id, groups, replicas, env }, server))
+    }
+
+    /// Puts a new and empty replica of a group in the place of this node's.
+    pub(crate) async fn replace(&mut self, dir: &Path, group: GroupId, new: ReplicaId) -> Result<(), Halt> {
+        self.groups.stop(group).await;
+        self.groups.remove(group, Incarnation(1)).await?;
+        let spec = GroupSpec { group, incarnation: Incarnation(1), replica: new };
+        let machine = List::filed(&self.env, &list_dir(dir, new)).await;
+        self.replicas.insert(group, self.groups.start(spec, machine).await?);
+        Ok(())
+    }
+
+    /// The instant until which a call may take.
+    pub(crate) fn patience(&self) -> Instant {
+        self.env.clock.now() + PATIENCE
+    }
+
+    /// Flushes, tidies and purges every group, again and again, for as long as `on` says.
+    pub(crate) fn maintain(&self, on: &Arc<AtomicBool>) {
+        for group in self.replicas.values() {
+            let (group, on, clock) = (group.clone(), Arc::clone(on), Arc::clone(&self.env.clock));
+            tokio::spawn(async move {
+                loop {
+                    clock.sleep(MAINTAIN_EVERY).await;
+                    if !on.load(Ordering::Relaxed) {
+                        continue;
+                    }
+                    group.flush().await.expect("the disk is fine");
+                    group.upkeep().await.expect("the disk is fine");
+                    group.purge(KEEP_BYTES).await.expect("the log is fine");
+                }
+            });
+        }
     }
 
     /// Proposes `value` to a group through this node.

@@ -15,12 +15,12 @@ use tonic::{Request, Status};
 use crate::node::{CLUSTER, Node};
 
 /// Cluster, receiver, version and sender that a peer names.
-type Identity<'a> = [(&'static str, &'a str); 4];
+pub(crate) type Identity<'a> = [(&'static str, &'a str); 4];
 
-const RIGHT: Identity<'static> =
+pub(crate) const RIGHT: Identity<'static> =
     [("meridian-cluster", CLUSTER), ("meridian-to", "1"), ("meridian-protocol", "1"), ("meridian-from", "2")];
 
-fn request<T>(identity: &Identity<'_>, message: T) -> Request<T> {
+pub(crate) fn request<T>(identity: &Identity<'_>, message: T) -> Request<T> {
     let mut request = Request::new(message);
     for (key, value) in identity {
         request.metadata_mut().insert(*key, value.parse().expect("ASCII"));
@@ -29,7 +29,7 @@ fn request<T>(identity: &Identity<'_>, message: T) -> Request<T> {
 }
 
 /// Whose vote every call carries.
-const VOTED: u64 = 12;
+pub(crate) const VOTED: u64 = 12;
 
 /// What each of the service's calls answers, in the order of the service.
 async fn ask(client: &mut PeerClient<Channel>, identity: &Identity<'_>, group: v1::GroupRef) -> Vec<Status> {
@@ -37,7 +37,8 @@ async fn ask(client: &mut PeerClient<Channel>, identity: &Identity<'_>, group: v
     let vote = Some(v1::Vote { term: 1 << 40, replica: VOTED, committed: false });
     let append = v1::AppendRequest { group, vote, ..Default::default() };
     let ballot = v1::VoteRequest { group, vote, ..Default::default() };
-    let part = v1::SnapshotPart { group, vote, ..Default::default() };
+    let offer = v1::SnapshotOffer { group, vote, ..Default::default() };
+    let part = v1::SnapshotPart { part: Some(v1::snapshot_part::Part::Offer(offer)) };
     let transfer = v1::TransferLeaderRequest { group, from_leader: vote, ..Default::default() };
     let stream = request(identity, futures::stream::iter([append.clone()]));
     let answers = [

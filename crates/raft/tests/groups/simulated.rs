@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use meridian_env::Rng;
 use meridian_env::sim::{SimHost, seed_ambient};
-use meridian_raft::ProposeError;
-use meridian_types::{GroupId, NodeId};
+use meridian_env::{Env, Rng};
+use meridian_raft::{GroupStatus, ProposeError};
+use meridian_types::{GroupId, NodeId, ReplicaId};
 use parking_lot::Mutex;
 use turmoil::{Builder, Sim};
 
@@ -17,24 +17,43 @@ use crate::ledger::{Ledger, Outcome};
 use crate::node::{GROUPS, NODES, Node, are_level, replica};
 
 /// Within which a group whose leader is gone has another: lease and election timeout are 600 ms each at most.
-const ELECTION_MAX: Duration = Duration::from_secs(3);
+pub(crate) const ELECTION_MAX: Duration = Duration::from_secs(3);
 /// Within which everything that heals has healed.
-const HEAL_MAX: Duration = Duration::from_secs(10);
+pub(crate) const HEAL_MAX: Duration = Duration::from_secs(10);
 
 /// What runs now.
-type Running = Arc<Mutex<BTreeMap<NodeId, Node>>>;
+pub(crate) type Running = Arc<Mutex<BTreeMap<NodeId, Node>>>;
+
+/// Which node is to replace its replica of which group, and by which.
+type Replacement = Arc<Mutex<Option<(NodeId, GroupId, ReplicaId)>>>;
+
+/// Replaces a replica when asked to: on its own host, where its tasks live as long as it does.
+async fn replace(env: Env, mut node: Node, running: Running, asked: Replacement) {
+    loop {
+        env.clock.sleep(Duration::from_millis(10)).await;
+        let wanted = asked.lock().take_if(|(at, ..)| *at == node.id);
+        if let Some((_, group, replica)) = wanted {
+            node.replace(Path::new("/data"), group, replica).await.expect("it starts");
+            running.lock().insert(node.id, node.clone());
+        }
+    }
+}
 
 /// Three hosts, what runs on them now, and the load's ledger.
-struct World<'a> {
-    sim: Sim<'a>,
-    hosts: BTreeMap<NodeId, SimHost>,
-    running: Running,
-    ledger: Arc<Ledger>,
-    is_loaded: Arc<AtomicBool>,
+pub(crate) struct World<'a> {
+    pub(crate) sim: Sim<'a>,
+    pub(crate) hosts: BTreeMap<NodeId, SimHost>,
+    pub(crate) running: Running,
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) is_loaded: Arc<AtomicBool>,
+    /// A replica that is to take the place of its node's in its group.
+    pub(crate) replacement: Replacement,
+    /// Whether files are written and logs purged.
+    pub(crate) is_maintained: Arc<AtomicBool>,
 }
 
 impl World<'_> {
-    fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         seed_ambient(seed);
         let rng = Rng::from_seed(seed);
         let mut sim = Builder::new()
@@ -46,16 +65,20 @@ impl World<'_> {
             .build();
         let hosts: BTreeMap<NodeId, SimHost> = NODES.map(|node| (node, SimHost::new(&node.to_string(), &rng))).into();
         let (running, ledger, is_loaded) = (Arc::default(), Arc::default(), Arc::new(AtomicBool::new(true)));
+        let (is_maintained, replacement) = (Arc::new(AtomicBool::new(false)), Replacement::default());
         for (id, host) in &hosts {
             let (id, host) = (*id, host.clone());
-            let shared: (Running, Arc<Ledger>, _) = (Arc::clone(&running), Arc::clone(&ledger), Arc::clone(&is_loaded));
+            let switches = (Arc::clone(&is_loaded), Arc::clone(&is_maintained), Arc::clone(&replacement));
+            let shared: (Running, Arc<Ledger>, _) = (Arc::clone(&running), Arc::clone(&ledger), switches);
             sim.host(id.to_string(), move || {
-                let (env, (running, ledger, is_loaded)) = (host.env(), shared.clone());
+                let (env, (running, ledger, (is_loaded, is_maintained, replacement))) = (host.env(), shared.clone());
                 async move {
                     let addresses = NODES.map(|node| (node, format!("{node}:7000"))).into();
                     let listener = env.net.listen("0.0.0.0:7000").await?;
-                    let (node, server) = Node::start(id, env, Path::new("/data"), listener, &addresses).await?;
+                    let (node, server) = Node::start(id, env.clone(), Path::new("/data"), listener, &addresses).await?;
                     node.load(&ledger, &is_loaded);
+                    node.maintain(&is_maintained);
+                    tokio::spawn(replace(env, node.clone(), Arc::clone(&running), replacement));
                     running.lock().insert(id, node.clone());
                     tokio::select! {
                         halt = node.groups.halted() => Err(halt.into()),
@@ -64,53 +87,60 @@ impl World<'_> {
                 }
             });
         }
-        Self { sim, hosts, running, ledger, is_loaded }
+        Self { sim, hosts, running, ledger, is_loaded, is_maintained, replacement }
     }
 
-    fn step(&mut self) {
+    pub(crate) fn step(&mut self) {
         self.sim.step().expect("no node halts");
         self.ledger.check_reads();
     }
 
-    fn run(&mut self, span: Duration) {
+    pub(crate) fn run(&mut self, span: Duration) {
         let end = self.sim.elapsed() + span;
         while self.sim.elapsed() < end {
             self.step();
         }
     }
 
-    fn run_until(&mut self, within: Duration, what: &str, done: impl Fn(&Self) -> bool) {
+    pub(crate) fn run_until(&mut self, within: Duration, what: &str, done: impl Fn(&Self) -> bool) {
         let end = self.sim.elapsed() + within;
         while !done(self) {
-            assert!(self.sim.elapsed() < end, "not within {within:?}: {what}");
+            assert!(self.sim.elapsed() < end, "not within {within:?}: {what}: {:#?}", self.status());
             self.step();
         }
     }
 
-    fn nodes(&self) -> Vec<Node> {
+    fn status(&self) -> Vec<GroupStatus> {
+        self.nodes()
+            .iter()
+            .flat_map(|node| node.replicas.values().map(|group| group.status()).collect::<Vec<_>>())
+            .collect()
+    }
+
+    pub(crate) fn nodes(&self) -> Vec<Node> {
         self.running.lock().values().cloned().collect()
     }
 
     /// Who leads a group, if the nodes that run `among` these agree, and it is one of them.
-    fn leader(&self, group: GroupId, among: &[NodeId]) -> Option<NodeId> {
+    pub(crate) fn leader(&self, group: GroupId, among: &[NodeId]) -> Option<NodeId> {
         let nodes = self.nodes().into_iter().filter(|node| among.contains(&node.id));
         let said: Vec<_> = nodes.map(|node| (node.id, node.replicas[&group].leader())).collect();
         let leader = said.first()?.1?;
         said.iter().all(|(_, said)| *said == Some(leader)).then_some(leader).filter(|leader| among.contains(leader))
     }
 
-    fn await_nodes(&mut self) {
+    pub(crate) fn await_nodes(&mut self) {
         self.run_until(HEAL_MAX, "all nodes run", |world| world.nodes().len() == NODES.len());
     }
 
-    fn await_leaders(&mut self, among: &[NodeId]) {
+    pub(crate) fn await_leaders(&mut self, among: &[NodeId]) {
         self.run_until(ELECTION_MAX, "every group has a leader", |world| {
             GROUPS.iter().all(|group| world.leader(*group, among).is_some())
         });
     }
 
     /// Waits for more acks in every group.
-    fn await_acks(&mut self, more: usize) {
+    pub(crate) fn await_acks(&mut self, more: usize) {
         let wanted = GROUPS.map(|group| (group, self.ledger.acked(group).len() + more));
         self.run_until(HEAL_MAX, "acks in every group", |world| {
             wanted.iter().all(|(group, count)| world.ledger.acked(*group).len() >= *count)
@@ -118,18 +148,18 @@ impl World<'_> {
     }
 
     /// The power of one host goes.
-    fn crash(&mut self, node: NodeId) {
+    pub(crate) fn crash(&mut self, node: NodeId) {
         self.running.lock().remove(&node);
         self.sim.crash(node.to_string());
         self.hosts[&node].crash();
     }
 
-    fn restart(&mut self, node: NodeId) {
+    pub(crate) fn restart(&mut self, node: NodeId) {
         self.sim.bounce(node.to_string());
     }
 
     /// Ends the load; all nodes run and must come to the same content, which must be what the ledger says.
-    fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         self.is_loaded.store(false, Ordering::Relaxed);
         self.run_until(HEAL_MAX, "all machines have applied the same", |world| {
             let nodes = world.nodes();
@@ -143,7 +173,7 @@ impl World<'_> {
     }
 
     /// Runs a call of a node's in that node's place, as its own code would.
-    fn on<T: 'static>(&mut self, node: NodeId, call: impl AsyncFnOnce(Node) -> T + 'static) -> T {
+    pub(crate) fn on<T: 'static>(&mut self, node: NodeId, call: impl AsyncFnOnce(Node) -> T + 'static) -> T {
         let place = Arc::new(Mutex::new(None));
         let (answer, node) = (Arc::clone(&place), self.running.lock()[&node].clone());
         self.sim.client(format!("caller{}", self.sim.elapsed().as_millis()), async move {
@@ -175,8 +205,9 @@ fn crash_leaders(seed: u64) {
     assert!(NODES.iter().map(|node| world.ledger.reads(*node)).sum::<u64>() > 50, "reads were confirmed and checked");
 }
 
-fn lose_power(seed: u64) {
+fn lose_power(seed: u64, is_maintained: bool) {
     let mut world = World::new(seed);
+    world.is_maintained.store(is_maintained, Ordering::Relaxed);
     let rng = Rng::from_seed(seed);
     for _ in 0..12 {
         world.await_nodes();
@@ -193,7 +224,12 @@ fn lose_power(seed: u64) {
 /// The seeds found a leader that went on in its old term, and a machine that was ahead of its own log.
 #[test]
 fn what_was_acked_survives_when_the_power_of_all_goes() {
-    [2, 4].into_iter().for_each(lose_power);
+    [2, 4].into_iter().for_each(|seed| lose_power(seed, false));
+}
+
+#[test]
+fn what_was_acked_survives_in_files_and_a_purged_log() {
+    [2, 5].into_iter().for_each(|seed| lose_power(seed, true));
 }
 
 #[test]

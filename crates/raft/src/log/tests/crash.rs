@@ -1,5 +1,8 @@
-//! Drawn calls, a power cut or a dead process after a drawn number of disk calls, and again: what is found must be the state
-//! after some call that came no earlier than the last acked one.
+//! Drawn calls over a log with a budget, a disk that is full at times, a power cut or a dead process after a drawn number of
+//! disk calls, and again: what is found must be the state after some call that came no earlier than the last acked one, and
+//! the files must come back into the budget.
+
+use std::time::Duration;
 
 use super::*;
 
@@ -106,6 +109,19 @@ impl Life {
         }
     }
 
+    /// What the owner of a log does that is over its budget: purge the group that it names.
+    fn relieve(&mut self) {
+        let Some((group, incarnation, _)) = self.log.pinned() else { return };
+        let (key, id) = ((group, incarnation), self.text(20));
+        let group = self.log.group(group, incarnation);
+        let upto = group.index_keeping(0).expect("it has entries, or it would need nothing");
+        self.push(key, |held| {
+            held.purged = Some((upto, id.clone()));
+            held.entries.retain(|index, _| *index > upto);
+        });
+        self.watch(group.purge(upto, id));
+    }
+
     /// Whatever was queued can be read at once, wherever it is by now; a log that has failed gives nothing.
     async fn check_reads(&self) {
         for (key, held) in self.history.last().expect("never empty") {
@@ -135,10 +151,12 @@ impl Life {
 }
 
 /// Opens the log; the power may go meanwhile, too.
-async fn reopen(host: &SimHost, rng: &Rng) -> (Log, Arc<Meter>, Env) {
+async fn reopen(host: &SimHost, settings: &LogSettings, rng: &Rng) -> (Log, Arc<Meter>, Env) {
     while rng.chance(0.3) {
         let env = Meter::new(rng.below(9) as i64).on(host.env());
-        let halted = Log::open(&env, &dir(), small()).await;
+        let halted = Log::open(&env, &dir(), settings.clone()).await;
+        // The writer gets some way, or none.
+        env.clock.sleep(Duration::from_millis(rng.below(10))).await;
         host.crash();
         if let Err(halt) = halted {
             assert!(halt.reason.contains("the power goes"), "{halt}");
@@ -146,28 +164,73 @@ async fn reopen(host: &SimHost, rng: &Rng) -> (Log, Arc<Meter>, Env) {
     }
     let meter = Meter::new(i64::MAX);
     let env = meter.on(if rng.chance(0.5) { host.env() } else { host.env_inline() });
-    let log = open(&env).await;
+    let log = Log::open(&env, &dir(), settings.clone()).await.expect("the log opens, full disk or not");
     (log, meter, env)
 }
 
-async fn lives(seed: u64) {
+/// Calls until the meter runs out or there have been enough.
+async fn live(life: &mut Life, host: &SimHost, env: &Env) {
+    let rng = life.rng.clone();
+    for _ in 0..rng.below(80) {
+        life.step();
+        if rng.chance(0.3) {
+            life.relieve();
+        }
+        match rng.below(50) {
+            0 => host.disk().set_faults(Faults { capacity_bytes: Some(rng.below(40_000)), ..Faults::default() }),
+            1..5 => host.disk().set_faults(Faults::default()),
+            5..17 => env.clock.sleep(Duration::from_micros(rng.below(2000))).await,
+            17..20 => env.clock.sleep(Duration::from_millis(rng.below(1500))).await,
+            20..35 => life.check_reads().await,
+            35..45 => tokio::task::yield_now().await,
+            _ => {}
+        }
+    }
+}
+
+/// With space on the disk and an owner that does its part, the log comes back into its budget.
+async fn check_bounded(life: &mut Life, host: &SimHost, env: &Env, settings: &LogSettings, context: &str) {
+    host.disk().set_faults(Faults::default());
+    let (mut quiet, mut bytes) = (0, 0);
+    for _ in 0..2000 {
+        life.relieve();
+        env.clock.sleep(Duration::from_millis(20)).await;
+        let now = life.log.bytes();
+        quiet = if now == bytes && life.log.pinned().is_none() { quiet + 1 } else { 0 };
+        bytes = now;
+        // A full disk is looked at every second.
+        if quiet > 60 {
+            break;
+        }
+    }
+    assert!(quiet > 60, "{context}: it never comes to rest");
+    // The segment that is written, which one large record may have made to grow, and the one that is made ahead.
+    let slack = 4 * settings.segment_bytes;
+    assert!(bytes <= settings.bytes_max.saturating_add(slack), "{context}: {bytes} bytes");
+    assert!(!*life.log.full().borrow(), "{context}: there is space");
+    let on_disk = inspect_log(&*env.disk, &dir()).expect("listed");
+    let sum: u64 = on_disk.iter().map(|segment| segment.bytes).sum();
+    assert_eq!(sum, bytes, "{context}: what the log says of its files");
+    life.check_reads().await;
+}
+
+/// How many segments were removed and entries copied, as far as the files tell.
+async fn lives(seed: u64) -> (u64, u64) {
     let rng = Rng::from_seed(seed);
     let host = SimHost::new("n1", &rng.child("host"));
     let rng = rng.child("calls");
-    let mut state = BTreeMap::new();
-    let (mut log, mut meter, mut env) = reopen(&host, &rng).await;
+    let bytes_max = [12 << 10, 24 << 10, u64::MAX][rng.below(3) as usize];
+    let settings = LogSettings { bytes_max, cache_bytes: rng.below(4096) as usize, ..small() };
+    let (mut state, mut wear) = (BTreeMap::new(), (0, 0));
+    let (mut log, mut meter, mut env) = reopen(&host, &settings, &rng).await;
     for round in 0..6 {
-        meter.left.store(rng.below(40) as i64, Ordering::Relaxed);
+        let context = format!("seed {seed}, round {round}");
+        meter.left.store(if rng.chance(0.5) { rng.below(60) as i64 } else { i64::MAX }, Ordering::Relaxed);
         let (history, acked) = (vec![state], Arc::default());
         let mut life = Life { rng: rng.clone(), log, history, acked, round };
-        for _ in 0..rng.below(80) {
-            life.step();
-            match rng.below(4) {
-                0 => env.clock.sleep(std::time::Duration::from_micros(rng.below(2000))).await,
-                1 => life.check_reads().await,
-                2 => tokio::task::yield_now().await,
-                _ => {}
-            }
+        live(&mut life, &host, &env).await;
+        if meter.left.load(Ordering::Relaxed) > 1 << 40 && rng.chance(0.5) {
+            check_bounded(&mut life, &host, &env, &settings, &context).await;
         }
         if rng.chance(0.3) {
             life.log.clone().close().await;
@@ -178,14 +241,21 @@ async fn lives(seed: u64) {
         } else {
             host.crash();
         }
-        (log, meter, env) = reopen(&host, &rng).await;
-        state = life.judge(&log, &format!("seed {seed}, round {round}")).await;
+        (log, meter, env) = reopen(&host, &settings, &rng).await;
+        state = life.judge(&log, &context).await;
+        let files = inspect_log(&*env.disk, &dir()).expect("listed");
+        wear.0 += files.first().map_or(0, |oldest| oldest.number - 1);
+        wear.1 += files.iter().filter_map(|file| file.records.get("copy")).sum::<u64>();
     }
+    wear
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_was_acked_survives_and_nothing_else_appears() {
-    for seed in 0..150 {
-        lives(seed).await;
+    let mut wear = (0, 0);
+    for seed in 0..200 {
+        let (removed, copied) = lives(seed).await;
+        wear = (wear.0 + removed, wear.1 + copied);
     }
+    assert!(wear.0 > 1000 && wear.1 > 100, "{wear:?}: segments removed, entries copied");
 }

@@ -2,18 +2,18 @@
 
 use super::*;
 
-type Image = BTreeMap<String, Vec<u8>>;
-type State = BTreeMap<(GroupId, Incarnation), Held>;
+pub(super) type Image = BTreeMap<String, Vec<u8>>;
+pub(super) type State = BTreeMap<(GroupId, Incarnation), Held>;
 
 /// The files of the log as they are on the disk.
-fn image(host: &SimHost) -> Image {
+pub(super) fn image(host: &SimHost) -> Image {
     let disk = host.env_inline().disk;
     let names = disk.list(&dir()).expect("listed").into_iter();
     names.map(|name| (name.clone(), disk.read(&dir().join(name), 1 << 20).expect("read"))).collect()
 }
 
 /// A host with these files.
-fn install(image: &Image) -> SimHost {
+pub(super) fn install(image: &Image) -> SimHost {
     let host = host(0);
     let disk = host.env_inline().disk;
     disk.create_dir(&dir()).expect("made");
@@ -32,7 +32,7 @@ async fn reopen(image: &Image) -> Result<State, Halt> {
 }
 
 /// Two groups over a few segments; the states after each call, and the files.
-async fn sample(close: bool) -> (Vec<State>, Image) {
+pub(super) async fn sample(close: bool) -> (Vec<State>, Image) {
     let host = host(20);
     let log = open(&host.env_inline()).await;
     let groups = [G1, G2].map(|key| log.group(key.0, key.1));
@@ -188,21 +188,97 @@ async fn files_that_are_missing_swapped_or_foreign_are_named() {
     assert_eq!(reopen(&others).await.as_ref(), Ok(states.last().expect("there")));
 }
 
-#[tokio::test(start_paused = true)]
-async fn the_oldest_segment_may_go_once_all_in_it_is_purged() {
-    let host = host(21);
-    let log = open(&host.env_inline()).await;
-    let group = log.group(G1.0, G1.1);
-    group.save_vote(Bytes::from_static(b"vote")).await.expect("saved");
-    for i in 0..10 {
-        append(&group, vec![entry(i, &"x".repeat(900))]).await.expect("appended");
+/// A log whose oldest segments are gone and whose cold group lives in copies; its state, and the files.
+async fn worn(close: bool) -> (State, Image) {
+    let host = host(24);
+    let env = host.env();
+    let settings = LogSettings { bytes_max: 4 * 4096, ..small() };
+    let log = Log::open(&env, &dir(), settings).await.expect("opens");
+    let (cold, hot) = (log.group(G1.0, G1.1), log.group(G2.0, G2.1));
+    append(&cold, (0..4).map(|i| entry(i, "cold")).collect()).await.expect("appended");
+    cold.purge(0, Bytes::from_static(b"id")).await.expect("purged");
+    for i in 0..40 {
+        append(&hot, vec![entry(i, &"x".repeat(900))]).await.expect("appended");
+        hot.purge(i.saturating_sub(2), Bytes::from_static(b"id")).await.expect("purged");
+        env.clock.sleep(std::time::Duration::from_millis(20)).await;
     }
-    group.purge(5, Bytes::from_static(b"id")).await.expect("purged");
-    let before = held(&log).await;
-    log.close().await;
-    let mut image = image(&host);
-    image.remove("00000000000000000001.seg").expect("there");
-    assert_eq!(reopen(&image).await, Ok(before), "its vote is in the next segment's checkpoint");
+    let state = held(&log).await;
+    if close {
+        log.close().await;
+    }
+    let files = inspect_log(&*env.disk, &dir()).expect("listed");
+    assert!(files[0].number > 5 && files.iter().any(|file| file.records.contains_key("copy")), "{files:#?}");
+    (state, image(&host))
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_a_worn_log_a_flipped_bit_is_found_or_harmless() {
+    let (state, image) = worn(true).await;
+    assert_eq!(reopen(&image).await.as_ref(), Ok(&state));
+    let (rng, mut halts) = (Rng::from_seed(3), 0);
+    let names: Vec<&String> = image.keys().collect();
+    for _ in 0..400 {
+        let name = names[rng.below(names.len() as u64) as usize];
+        let mut damaged = image.clone();
+        let bytes = damaged.get_mut(name).expect("there");
+        let at = rng.below(bytes.len() as u64) as usize;
+        bytes[at] ^= 1 << rng.below(8);
+        match reopen(&damaged).await {
+            Ok(found) => assert_eq!(found, state, "{name} at {at}"),
+            Err(halt) => {
+                assert!(halt.reason.contains(name) && halt.reason.contains("damaged at byte"), "{halt}");
+                halts += 1;
+            }
+        }
+    }
+    assert!(halts > 50, "only {halts} halts");
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_a_worn_log_a_file_that_is_needed_is_missed() {
+    let (state, image) = worn(false).await;
+    let used = image.iter().filter(|(_, bytes)| bytes.starts_with(b"MLOG"));
+    for (name, _) in used {
+        let mut without = image.clone();
+        without.remove(name).expect("there");
+        match reopen(&without).await {
+            Ok(found) => assert!(*name == newest(&image) || found == state, "{name}"),
+            Err(halt) => assert!(halt.reason.contains("missing"), "{halt}"),
+        }
+    }
+}
+
+/// After a crash, one segment may be all there is, with nothing in it but its checkpoint: the sum of all that went before.
+#[tokio::test(start_paused = true)]
+async fn a_lone_checkpoint_that_is_damaged_is_not_an_empty_log() {
+    let host = host(25);
+    for _ in 0..2 {
+        let env = host.env();
+        let log = open(&env).await;
+        log.group(G1.0, G1.1).save_vote(Bytes::from_static(b"precious")).await.expect("saved");
+        env.clock.sleep(std::time::Duration::from_secs(1)).await;
+        host.crash();
+    }
+    let env = host.env();
+    let log = open(&env).await;
+    env.clock.sleep(std::time::Duration::from_secs(1)).await;
+    let (state, image) = (held(&log).await, image(&host));
+    let used: Vec<_> = image.iter().filter(|(_, bytes)| bytes.starts_with(b"MLOG")).collect();
+    let [(name, bytes)] = used[..] else { panic!("{:?}", image.keys()) };
+    assert_eq!(end(bytes), 1024, "its checkpoint and no more");
+    assert_eq!(reopen(&image).await, Ok(state));
+    for at in 0..end(bytes) {
+        let mut damaged = image.clone();
+        damaged.get_mut(name).expect("there")[at] ^= 4;
+        let halt = reopen(&damaged).await;
+        let is_padding = bytes[at..end(bytes)].iter().all(|b| *b == 0);
+        assert!(is_padding || halt.is_err(), "byte {at}: {halt:?}");
+    }
+    let mut lost = image.clone();
+    lost.get_mut(name).expect("there").fill(0);
+    assert!(reopen(&lost).await.expect_err("it was in use").reason.contains("can be read as one in use"));
+    lost.remove(name).expect("there");
+    assert!(reopen(&lost).await.expect_err("it was there").reason.contains("can be read as one in use"));
 }
 
 #[tokio::test(start_paused = true)]

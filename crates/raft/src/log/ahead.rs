@@ -1,0 +1,114 @@
+//! Makes the next segment while the current one fills, and waits while there is no space for it.
+//!
+//! Never begins a segment: that is the writer's. A full disk is no failure here, since it passes: whoever needs space tries
+//! again every second, and the log says meanwhile that the disk is full. Every other error ends the log.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use meridian_env::{Class, Clock, Disk, File, Halt, Work, run};
+use tokio::task::JoinHandle;
+
+use super::segment::{self, Unprepared};
+use super::shared::Shared;
+
+/// How long until space is looked for again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Why the writer stops.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// Something is wrong, and the log has failed.
+    Failed(Halt),
+    /// The log was closed, or has failed already, before there was space.
+    Ended,
+}
+
+/// Waits for space on behalf of one caller. Dropped, it waits no more.
+pub(super) struct SpaceWait {
+    shared: Arc<Shared>,
+    clock: Arc<dyn Clock>,
+    is_short: bool,
+}
+
+impl SpaceWait {
+    pub(super) fn new(shared: &Arc<Shared>, clock: &Arc<dyn Clock>) -> Self {
+        Self { shared: Arc::clone(shared), clock: Arc::clone(clock), is_short: false }
+    }
+
+    /// Call it when there was no space, and try again when it returns.
+    pub(super) async fn wait(&mut self, why: &io::Error) -> Result<(), Stop> {
+        if !self.is_short {
+            self.is_short = true;
+            self.shared.waits_for_space(true);
+        }
+        tracing::debug!(%why, "no space yet");
+        tokio::select! {
+            biased;
+            () = self.shared.ended() => Err(Stop::Ended),
+            () = self.clock.sleep(RETRY) => Ok(()),
+        }
+    }
+}
+
+impl Drop for SpaceWait {
+    fn drop(&mut self) {
+        if self.is_short {
+            self.shared.waits_for_space(false);
+        }
+    }
+}
+
+/// Makes segments.
+#[derive(Clone)]
+pub(super) struct Maker {
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) work: Arc<dyn Work>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) dir: PathBuf,
+    /// Bytes of a segment.
+    pub(super) bytes: u64,
+    pub(super) shared: Arc<Shared>,
+}
+
+impl Maker {
+    /// Begins to make segment `number`, of the file `spare` if there is one. Call within a runtime.
+    pub(super) fn start(&self, number: u64, spare: Option<Arc<dyn File>>) -> JoinHandle<Result<Arc<dyn File>, Stop>> {
+        tokio::spawn(self.clone().make(number, spare))
+    }
+
+    async fn make(self, number: u64, mut spare: Option<Arc<dyn File>>) -> Result<Arc<dyn File>, Stop> {
+        let mut space = SpaceWait::new(&self.shared, &self.clock);
+        loop {
+            let (disk, dir, bytes, file) = (Arc::clone(&self.disk), self.dir.clone(), self.bytes, spare.take());
+            // Not among the files that are written in the background: what acks wait for must not queue behind a flush.
+            let job = move || segment::prepare(&*disk, &dir, number, bytes, file);
+            match run(&*self.work, Class::Log, job).await {
+                Ok(file) => {
+                    self.shared.prepared(number, self.bytes);
+                    return Ok(file);
+                }
+                Err(Unprepared::Failed(halt)) => return Err(Stop::Failed(halt)),
+                Err(Unprepared::Full(why)) => space.wait(&why).await?,
+            }
+        }
+    }
+
+    /// Grows a file to `to` bytes, so that what is written next only overwrites. For what does not fit a whole segment.
+    pub(super) async fn grow(&self, file: &Arc<dyn File>, number: u64, to: u64) -> Result<(), Stop> {
+        let mut space = SpaceWait::new(&self.shared, &self.clock);
+        loop {
+            let file = Arc::clone(file);
+            match run(&*self.work, Class::Log, move || file.reserve_zeroed(to)).await {
+                Ok(()) => return Ok(()),
+                Err(error) if segment::is_full(&error) => space.wait(&error).await?,
+                Err(error) => {
+                    let path = segment::path(&self.dir, number);
+                    return Err(Stop::Failed(Halt::io(format_args!("growing {}", path.display()), &error)));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! The one task that keeps the log bounded: it removes segments of which nothing is needed, and copies forward what little is
+//! needed of the oldest one while the log is over its budget.
+//!
+//! Never decides: what to do follows from the state, see `space`. Never has two chores under way, so that segments go one after
+//! the other, oldest first.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use meridian_env::{Class, Clock, Disk, Halt, Work, run};
+use tokio::sync::oneshot;
+
+use super::ahead::{Maker, SpaceWait};
+use super::segment;
+use super::shared::{Chore, Shared};
+use super::state::Move;
+
+/// See the module.
+pub(super) struct Keeper {
+    disk: Arc<dyn Disk>,
+    work: Arc<dyn Work>,
+    clock: Arc<dyn Clock>,
+    dir: PathBuf,
+    shared: Arc<Shared>,
+}
+
+impl Keeper {
+    /// A keeper of the directory in which `maker` makes segments.
+    pub(super) fn new(maker: &Maker) -> Self {
+        let Maker { disk, work, clock, dir, shared, .. } = maker.clone();
+        Self { disk, work, clock, dir, shared }
+    }
+
+    /// Works until the log is closed or has failed.
+    pub(super) async fn run(self) {
+        loop {
+            let result = match self.shared.chore() {
+                Chore::End => return,
+                Chore::Rest => {
+                    self.shared.wait_for_chore().await;
+                    Ok(())
+                }
+                Chore::Remove(numbers) => self.remove(&numbers).await,
+                Chore::Copy(moves) => self.copy(moves).await,
+            };
+            if let Err(halt) = result {
+                return self.shared.fail(halt, Vec::new());
+            }
+        }
+    }
+
+    /// Removes files, each durably before the next: a hole in the chain of segments would be damage.
+    async fn remove(&self, numbers: &[u64]) -> Result<(), Halt> {
+        for number in numbers {
+            let mut space = SpaceWait::new(&self.shared, &self.clock);
+            loop {
+                let (disk, dir, number) = (Arc::clone(&self.disk), self.dir.clone(), *number);
+                match run(&*self.work, Class::Flush, move || segment::remove(&*disk, &dir, number)).await {
+                    Ok(()) => break,
+                    // Some file systems need space even for this.
+                    Err(error) if segment::is_full(&error) => {
+                        if space.wait(&error).await.is_err() {
+                            return Ok(());
+                        }
+                    }
+                    Err(error) => {
+                        let path = segment::path(&self.dir, number);
+                        return Err(Halt::io(format_args!("removing {}", path.display()), &error));
+                    }
+                }
+            }
+            self.shared.removed(*number);
+            tracing::debug!(segment = number, "log segment removed");
+        }
+        Ok(())
+    }
+
+    /// Copies entries forward, through the queue like everything else. When it returns they are synced, or the log has ended.
+    async fn copy(&self, moves: Vec<Move>) -> Result<(), Halt> {
+        let entries = moves.len();
+        let load = move || moves.into_iter().map(Move::load).collect::<Result<Vec<_>, Halt>>();
+        let moved = run(&*self.work, Class::Scan, load).await?;
+        let (sender, done) = oneshot::channel();
+        self.shared.submit_copies(moved, Box::new(move |result| drop(sender.send(result))));
+        // An error is the end of the log: whoever ended it has said why.
+        let _ended = done.await;
+        tracing::debug!(entries, "log entries copied forward");
+        Ok(())
+    }
+}
