@@ -1,22 +1,37 @@
-//! `/metrics` and `/health` for operators.
+//! `/metrics`, `/health` and `/ready` for operators.
 
 use axum::Router;
+use axum::extract::State;
 use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use meridian_env::{HttpListener, Listener};
 
-use crate::service::Node;
+use crate::service::Door;
 
 const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Serves until its task is aborted.
-pub(crate) async fn serve(listener: Box<dyn Listener>, node: Node) {
-    let metrics = std::sync::Arc::clone(&node.metrics);
+pub(crate) async fn serve(listener: Box<dyn Listener>, door: Door) {
     let routes = Router::new()
-        .route("/metrics", get(async move || ([(header::CONTENT_TYPE, METRICS_TYPE)], metrics.text())))
-        .route("/health", get(async || (StatusCode::OK, "pass\n").into_response()));
+        .route("/metrics", get(metrics))
+        .route("/health", get(async || (StatusCode::OK, "pass\n")))
+        .route("/ready", get(ready))
+        .with_state(door);
     if let Err(error) = axum::serve(HttpListener::new(listener), routes).await {
         tracing::error!(%error, "HTTP ended");
+    }
+}
+
+async fn metrics(State(door): State<Door>) -> Response {
+    ([(header::CONTENT_TYPE, METRICS_TYPE)], door.metrics()).into_response()
+}
+
+/// Whether this node does its part: 200 only when every replica here hears of a leader and has caught up, so that whoever
+/// restarts nodes one by one never takes a second one away too early.
+async fn ready(State(door): State<Door>) -> Response {
+    match door.ready() {
+        Ok(()) => (StatusCode::OK, "ready\n").into_response(),
+        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")], format!("{why}\n")).into_response(),
     }
 }

@@ -5,6 +5,12 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
 
+use crate::shard::Reply;
+
+mod storage;
+
+pub(crate) use storage::{Levels, StorageMetrics};
+
 /// The node's counters.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
@@ -12,7 +18,10 @@ pub(crate) struct Metrics {
     frames: Counter,
     refused: Counter,
     overloaded: Counter,
+    deletes: Counter,
+    cutoffs: Counter,
     scans: Counter,
+    pub(crate) storage: StorageMetrics,
     registry: Registry,
 }
 
@@ -25,13 +34,25 @@ impl Metrics {
         registry.register("meridian_node_frames_refused", "Frames that were not applied", metrics.refused.clone());
         let help = "Frames refused because the node held too much already";
         registry.register("meridian_node_frames_overloaded", help, metrics.overloaded.clone());
+        registry.register("meridian_node_deletes", "Deletes applied for a router", metrics.deletes.clone());
+        let help = "Cutoffs of retention that this node proposed as leader and saw applied";
+        registry.register("meridian_node_cutoffs", help, metrics.cutoffs.clone());
         registry.register("meridian_node_scans", "Reads of a shard that were begun", metrics.scans.clone());
+        metrics.storage.register(registry);
         metrics
     }
 
-    pub(crate) fn written(&self, points: u64) {
-        self.points.inc_by(points);
-        self.frames.inc();
+    /// Counts an entry that a shard applied.
+    pub(crate) fn applied(&self, reply: &Reply) {
+        match reply {
+            Reply::Written { points, .. } => {
+                self.points.inc_by(*points);
+                self.frames.inc();
+            }
+            Reply::Deleted { .. } => drop(self.deletes.inc()),
+            Reply::Cut => drop(self.cutoffs.inc()),
+            Reply::Dropped | Reply::Marked { .. } | Reply::Refused(_) => {}
+        }
     }
 
     pub(crate) fn refused(&self, kind: Kind) {

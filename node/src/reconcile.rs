@@ -1,19 +1,21 @@
-//! What keeps a node in step with the catalogue: forms the cluster, tells of changed addresses, starts this node's replicas,
-//! and carries dropped databases to the shards that it leads. Each pass looks at the state and does what is missing, so that
-//! it may fail anywhere and be done again.
+//! What keeps a node in step with the catalogue: knows where the others are, brings the cluster together where it leads,
+//! starts this node's replicas, and carries dropped databases to the shards that it leads. Each pass looks at the state and
+//! does what is missing, so that it may fail anywhere and be done again.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::FutureExt;
-use meridian_client::Cluster;
 use meridian_env::{Context, Halt, deadline};
-use meridian_meta::{ClusterId, Command, NodeSpec};
-use meridian_raft::{Group, GroupSpec, Groups, Header};
-use meridian_types::{DatabaseId, NodeId, ReplicaId, RequestId, SessionId, ShardId, Stamp};
+use meridian_meta::NodeSpec;
+use meridian_raft::{Group, Groups, Header};
+use meridian_types::{DatabaseId, NodeId, RequestId, SessionId, ShardId, Stamp};
 
-use crate::Config;
-use crate::service::Node;
+use crate::config::StorageSettings;
+use crate::gather;
+use crate::identity::Home;
+use crate::replicas;
+use crate::service::{Node, node_list};
 use crate::shard::{KIND_DROP, Shard};
 
 /// Between two passes when nothing changes.
@@ -22,9 +24,10 @@ const PASS_EVERY: Duration = Duration::from_millis(500);
 const STEP_MAX: Duration = Duration::from_secs(5);
 
 /// Runs passes for as long as the node lives; returns only to halt it.
-pub(crate) async fn run(node: Node, groups: Groups, config: Config, cluster: Cluster) -> Halt {
+pub(crate) async fn run(node: Node, groups: Groups, home: Home, settings: StorageSettings) -> Halt {
     let mut versions = node.catalogues();
-    let mut passes = Passes { node, groups, config, cluster };
+    let followed = node.catalogue().nodes().clone();
+    let mut passes = Passes { node, groups, home, settings, followed };
     loop {
         if let Err(halt) = passes.pass().await {
             return halt;
@@ -37,76 +40,50 @@ pub(crate) async fn run(node: Node, groups: Groups, config: Config, cluster: Clu
 struct Passes {
     node: Node,
     groups: Groups,
-    config: Config,
-    cluster: Cluster,
+    home: Home,
+    settings: StorageSettings,
+    /// The nodes as they were last told to whoever calls them.
+    followed: BTreeMap<NodeId, NodeSpec>,
 }
 
 impl Passes {
     async fn pass(&mut self) -> Result<(), Halt> {
-        if self.node.meta.is_leader() {
-            self.form().await;
+        self.follow_addresses().await;
+        self.note_founded().await;
+        if let Some(identity) = self.home.identity.clone() {
+            while self.node.meta.is_leader() && gather::lead(&self.node, &identity).boxed().await {}
         }
-        self.start_replicas().await?;
+        replicas::pass(&self.node, &self.groups, &self.settings).boxed().await?;
         self.drop_databases().await;
         Ok(())
     }
 
-    /// As leader of the catalogue: the formation, and addresses that have changed since.
-    async fn form(&self) {
-        let specs: Vec<NodeSpec> = self.config.members.iter().map(spec).collect();
+    /// Calls every node that has moved where the catalogue says that it is now, and keeps that for the next start. A node that
+    /// the catalogue has not heard of lately is left where it was found: `meet` may know better.
+    async fn follow_addresses(&mut self) {
         let catalogue = self.node.catalogue();
-        let commands = {
-            match catalogue.cluster() {
-                None => vec![Command::Form {
-                    cluster: ClusterId(self.config.cluster),
-                    nodes: specs,
-                    shards: self.config.shards,
-                    replication: self.config.replication,
-                }],
-                Some(_) => {
-                    let moved =
-                        specs.into_iter().filter(|s| catalogue.nodes().get(&s.id).is_some_and(|known| known != s));
-                    moved.map(Command::RegisterNode).collect()
-                }
-            }
-        };
-        for command in commands {
-            let at = self.node.env.clock.now() + STEP_MAX;
-            match self.node.command(&command, at).await {
-                Ok(_) => {}
-                // Whoever leads next sees what is missing and does it.
-                Err((failure, _)) => tracing::warn!(%failure, "the catalogue was not brought up to date yet"),
-            }
+        if *catalogue.nodes() == self.followed {
+            return;
+        }
+        for node in catalogue.nodes().values().filter(|node| self.followed.get(&node.id) != Some(node)) {
+            self.groups.set_address(node.id, &node.addr_raft);
+        }
+        self.followed = catalogue.nodes().clone();
+        // The next start finds them in the catalogue, too, as long as that can be read.
+        if let Err(error) = self.home.save_nodes(node_list(&catalogue)).await {
+            tracing::warn!(%error, "the list of nodes is not kept");
         }
     }
 
-    /// Starts this node's replicas of shards that are not running. The preferred one forms its group.
-    async fn start_replicas(&self) -> Result<(), Halt> {
-        let missing: Vec<meridian_meta::Shard> = {
-            let catalogue = self.node.catalogue();
-            let running = self.node.shards.read();
-            let here = |shard: &&meridian_meta::Shard| shard.replicas.iter().any(|r| r.node == self.node.id);
-            let shards = catalogue.shards().values();
-            shards.filter(here).filter(|shard| !running.contains_key(&shard.id)).cloned().collect()
-        };
-        for shard in missing {
-            self.start_replica(&shard).await?;
+    /// Once the catalogue has its first node, that one begins it no second time.
+    async fn note_founded(&mut self) {
+        let begins = self.home.identity.as_ref().is_some_and(|identity| identity.founding.is_some());
+        if begins
+            && self.node.catalogue().nodes().contains_key(&self.node.id)
+            && let Err(error) = self.home.founded().await
+        {
+            tracing::warn!(%error, "the next start begins the cluster again, which changes nothing");
         }
-        Ok(())
-    }
-
-    async fn start_replica(&self, shard: &meridian_meta::Shard) -> Result<(), Halt> {
-        let Some(replica) = shard.replicas.iter().find(|r| r.node == self.node.id) else { return Ok(()) };
-        let spec = GroupSpec { group: shard.id.into(), incarnation: shard.incarnation, replica: replica.id };
-        let machine = Shard::new(shard.id, shard.incarnation, self.node.env.rng.u64());
-        let group = self.groups.start(spec, machine).await?;
-        if replica.id == shard.preferred {
-            let members: BTreeMap<ReplicaId, NodeId> = shard.replicas.iter().map(|r| (r.id, r.node)).collect();
-            group.initialize(&members).await?;
-        }
-        self.node.shards.write().insert(shard.id, group);
-        tracing::info!(node = %self.node.id, shard = %shard.id, replica = %replica.id, "replica started");
-        Ok(())
     }
 
     /// As leader of shards: drops that they have not applied yet.
@@ -140,19 +117,9 @@ impl Passes {
             tracing::debug!(%database, %shard, %error, "the drop is proposed again at the next pass");
             return;
         }
-        let confirmed = self.cluster.confirm_dropped(&Context::own(at), database, shard).await;
+        let confirmed = self.node.client.confirm_dropped(&Context::own(at), database, shard).await;
         if let Err(failure) = confirmed {
             tracing::debug!(%database, %shard, %failure, "the drop is confirmed again at the next pass");
         }
-    }
-}
-
-fn spec((id, member): (&NodeId, &crate::Member)) -> NodeSpec {
-    NodeSpec {
-        id: *id,
-        region: member.region.clone(),
-        addr_data: member.data.clone(),
-        addr_raft: member.raft.clone(),
-        addr_http: member.http.clone(),
     }
 }

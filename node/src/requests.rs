@@ -35,6 +35,16 @@ struct Session<R> {
     used: Stamp,
 }
 
+/// One session, as it is stored.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct SessionParts<R> {
+    pub(crate) id: SessionId,
+    pub(crate) pending_from: u64,
+    pub(crate) used: Stamp,
+    /// By seq.
+    pub(crate) outcomes: Vec<(u64, Outcome<R>)>,
+}
+
 /// The request table of one shard.
 #[derive(Debug)]
 pub(crate) struct Requests<R> {
@@ -47,6 +57,27 @@ pub(crate) struct Requests<R> {
 impl<R: Clone> Requests<R> {
     pub(crate) fn new(sessions_max: usize) -> Self {
         Self { sessions: BTreeMap::new(), by_use: BTreeMap::new(), floor: None, sessions_max }
+    }
+
+    /// The table as parts that [`Requests::restore`] takes: the floor, and the sessions in order of their ids.
+    pub(crate) fn parts(&self) -> (Option<Timestamp>, impl Iterator<Item = SessionParts<R>>) {
+        let parts = self.sessions.iter().map(|(id, session)| SessionParts {
+            id: *id,
+            pending_from: session.pending_from,
+            used: session.used,
+            outcomes: session.outcomes.iter().map(|(seq, outcome)| (*seq, outcome.clone())).collect(),
+        });
+        (self.floor, parts)
+    }
+
+    /// The table that was taken apart by [`Requests::parts`].
+    pub(crate) fn restore(sessions_max: usize, floor: Option<Timestamp>, all: Vec<SessionParts<R>>) -> Self {
+        let mut table = Self { floor, ..Self::new(sessions_max) };
+        for SessionParts { id, pending_from, used, outcomes } in all {
+            table.by_use.insert((used, id), ());
+            table.sessions.insert(id, Session { pending_from, outcomes: outcomes.into_iter().collect(), used });
+        }
+        table
     }
 
     /// Looks a request up. `check` tells different requests apart that carry one id.

@@ -1,28 +1,32 @@
-//! The node's life: its directory, its log, the catalogue's group, its services, and its end.
+//! The node's life: its directory, its listeners, its way into a cluster, its groups, and its end.
 
 use std::future::Future;
 use std::path::Path;
+use std::pin::pin;
+use std::time::Duration;
 
 use futures::FutureExt;
 use meridian_client::Cluster;
-use meridian_env::{Class, Env, Halt, Listener, Lock, incoming};
-use meridian_proto::DESCRIPTORS;
+use meridian_env::{Class, Env, Halt, Listener, deadline};
 use meridian_raft::{Group, GroupSpec, Groups, GroupsConfig};
-use meridian_types::{Code, Failure, GroupId, Incarnation, NodeId, ReplicaId};
+use meridian_types::{Code, Failure, GroupId, Incarnation, NodeId};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tonic::transport::Server;
 
+use crate::admit::{FIRST, admit};
+use crate::config::{Addresses, Config};
+use crate::identity::{Home, Identity, LOG, REGISTRY};
 use crate::meta::Meta;
-use crate::service::Node;
-use crate::{Config, http, identity, reconcile};
+use crate::service::{Begin, Door, Node, Phase, Storage};
+use crate::{address, drain, gather, http, meet, reconcile, register, retention, serve, storage};
 
-/// Nodes that can form a cluster: all of them vote on the catalogue, and even numbers add a vote without adding safety.
-const FORMATIONS: [usize; 4] = [1, 3, 5, 7];
+/// Longest time for telling peers that the node is gone.
+const GOODBYE_MAX: Duration = Duration::from_millis(300);
 
 /// Why a node ended.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// It never started; nothing was promised.
+    /// It cannot do its part as it is told to or as its directory is: nothing was promised that is not kept.
     #[error(transparent)]
     Start(Failure),
     /// It can no longer promise anything: the process must abort.
@@ -30,112 +34,144 @@ pub enum RunError {
     Halt(#[from] Halt),
 }
 
-fn not_started(code: Code, message: String) -> RunError {
-    RunError::Start(Failure::new(code, message))
+impl From<Failure> for RunError {
+    fn from(failure: Failure) -> Self {
+        Self::Start(failure)
+    }
 }
 
-/// Where a started node listens, each as `host:port`.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Started {
-    /// gRPC for routers.
-    pub data: String,
-    /// gRPC for peers.
-    pub raft: String,
-    /// HTTP for operators.
-    pub http: String,
-}
-
-/// Runs a node until `stop` resolves or it must halt. `started` is told once it listens.
+/// Runs a node until `stop` resolves, it is refused, or it must halt. `started` is told where it listens.
 pub async fn run(
     env: Env,
     config: Config,
-    started: impl FnOnce(Started) + Send,
+    started: impl FnOnce(Addresses) + Send,
     stop: impl Future<Output = ()> + Send,
 ) -> Result<(), RunError> {
-    if !FORMATIONS.contains(&config.members.len()) || !config.members.contains_key(&config.node) {
-        let (count, node) = (config.members.len(), config.node);
-        let message = format!("a cluster is formed of 1, 3, 5 or 7 nodes, {node} among them, not of {count}");
-        return Err(not_started(Code::BadRequest, message));
-    }
-    let cluster = format!("{:032x}", config.cluster);
-    let _lock = prepare(&env, &config, &cluster).boxed().await?;
+    let mut home = Home::open(&env, &config.data, &config.region).boxed().await.map_err(Failure::from)?;
     let listen = &config.listen;
-    let (data, raft, web) =
+    let (data, mut raft, web) =
         (bind(&env, &listen.data).await?, bind(&env, &listen.raft).await?, bind(&env, &listen.http).await?);
-    let addresses = Started { data: data.local_addr(), raft: raft.local_addr(), http: web.local_addr() };
+    let listening = Addresses { data: data.local_addr(), raft: raft.local_addr(), http: web.local_addr() };
+    let at = address::own(&env, &config, &listening).boxed().await?;
 
+    // An election begins at the latest after the longest silence; what is believed then was heard since.
+    let settles_in = 2 * Duration::from_millis(config.timing.election_ms_max);
+    let (door, begins) = Door::new(env.clone(), at, home.nonce, settles_in);
+    let closing = watch::Sender::new(false);
+    let (mut calls, mut services) = (JoinSet::new(), JoinSet::new());
+    calls.spawn(serve::data(data, door.clone(), closing.subscribe()));
+    services.spawn(http::serve(web, door.clone()));
+    started(listening.clone());
+
+    let mut stop = pin!(stop);
+    let identity = tokio::select! {
+        biased;
+        () = &mut stop => return Ok(()),
+        identity = whose(&mut home, &door, &config.join, begins).boxed() => identity?,
+        never = serve::turn_away(&mut *raft) => match never {},
+    };
     // Boxed, because the compiler cannot prove Send for nested borrows that are held across awaits (rust-lang/rust#102211).
-    let groups = open_groups(&env, &config, &cluster).boxed().await?;
-    let meta = start_meta(&env, &config, &groups).boxed().await?;
-    let node = Node::new(env.clone(), config.node, cluster.into(), meta);
-    let seeds = config.members.values().map(|m| m.data.clone()).collect();
-    let mut services = JoinSet::new();
-    services.spawn(serve_peers(raft, groups.clone()));
-    services.spawn(serve_data(data, node.clone()));
-    services.spawn(http::serve(web, node.clone()));
-    let passes = reconcile::run(node.clone(), groups.clone(), config, Cluster::connect(&env, seeds)).boxed();
-    started(addresses);
+    let (groups, node) =
+        take_part(&env, &config, &home, &identity, &listening.data, closing.subscribe()).boxed().await?;
+    door.set(Phase::Member(node.clone(), env.clock.now()));
+    let gone = watch::Sender::new(false);
+    let mut peers = JoinSet::new();
+    peers.spawn(serve::peers(raft, groups.clone(), gone.subscribe()));
+    services.spawn(retention::run(node.clone()));
+    let settings = config.storage.clone();
+    let storing = storage::run(node.clone(), groups.clone(), settings.clone()).boxed();
+    let passes = reconcile::run(node.clone(), groups.clone(), home, settings).boxed();
+    let met = meet::run(&node, &groups, door.nonce, &config.join).boxed();
+    let registered = register::run(&node, &door, &config.join).boxed();
     let end = tokio::select! {
         biased;
         halt = groups.halted() => Err(halt.into()),
         halt = passes => Err(halt.into()),
+        failure = met => Err(failure.into()),
+        failure = registered => Err(failure.into()),
+        halt = storing => Err(halt.into()),
+        halt = node.halts() => Err(halt.into()),
         // A node that nobody can reach helps nobody: it ends, and says so.
         Some(_) = services.join_next() => Err(Halt::new("a service ended: see the log").into()),
+        Some(_) = peers.join_next() => Err(Halt::new("the service for peers ended: see the log").into()),
+        Some(_) = calls.join_next() => Err(Halt::new("the service for routers ended: see the log").into()),
         () = stop => Ok(()),
     };
-    if end.is_ok() {
-        shut_down(&node, groups).boxed().await;
-    }
+    let end = match end {
+        Ok(()) => drain::drain(&door, &node, groups, &closing, &mut calls).boxed().await.map_err(RunError::Halt),
+        failed => failed,
+    };
+    gone.send_replace(true);
+    let clock = &*env.clock;
+    // Streams on which nothing comes any more do not end by themselves.
+    drop(deadline(clock, clock.now() + GOODBYE_MAX, peers.join_next()).await);
     services.abort_all();
     end
 }
 
-/// The directory, its lock, and the identity in it.
-async fn prepare(env: &Env, config: &Config, cluster: &str) -> Result<Box<dyn Lock>, RunError> {
-    let (disk_env, dir) = (env.clone(), config.data.clone());
-    let (cluster, node, first) = (cluster.to_owned(), config.node, config.first_start);
-    let job = move || -> Result<Box<dyn Lock>, RunError> {
-        let shown = dir.display();
-        let io = |error: std::io::Error| not_started(Code::Internal, format!("{shown} cannot be used: {error}"));
-        disk_env.disk.create_dir(&dir).map_err(io)?;
-        let lock = disk_env.disk.lock(&dir.join("LOCK")).map_err(|error| match error.kind() {
-            std::io::ErrorKind::WouldBlock => not_started(
-                Code::InUse,
-                format!("{shown} is in use by another process: stop it, or use another directory"),
-            ),
-            _ => io(error),
-        })?;
-        identity::check(&disk_env, &dir, &cluster, node, first).map_err(|e| not_started(e.code(), e.to_string()))?;
-        Ok(lock)
-    };
-    meridian_env::run(&*env.work, Class::Flush, job).await
-}
-
-fn bind(env: &Env, at: &str) -> impl Future<Output = Result<Box<dyn Listener>, RunError>> + Send + use<> {
+fn bind(env: &Env, at: &str) -> impl Future<Output = Result<Box<dyn Listener>, Failure>> + Send + use<> {
     let (listening, at) = (env.net.listen(at), at.to_owned());
-    async move { listening.await.map_err(|error| not_started(Code::InUse, format!("cannot listen at {at}: {error}"))) }
+    async move { listening.await.map_err(|error| Failure::new(Code::InUse, format!("cannot listen at {at}: {error}"))) }
 }
 
-async fn open_groups(env: &Env, config: &Config, cluster: &str) -> Result<Groups, RunError> {
-    let settings =
-        GroupsConfig { cluster: cluster.to_owned(), node: config.node, timing: config.timing, log: config.log.clone() };
-    let groups = Groups::open(env.clone(), &config.data.join("log"), settings).await?;
-    for (node, member) in &config.members {
-        groups.set_address(*node, &member.raft);
+/// Whose the directory is, once it is somebody's.
+async fn whose(
+    home: &mut Home,
+    door: &Door,
+    join: &[String],
+    begins: mpsc::Receiver<Begin>,
+) -> Result<Identity, Failure> {
+    match home.identity.clone() {
+        Some(identity) => Ok(identity),
+        None => admit(home, door, join, begins).await,
     }
-    Ok(groups)
 }
 
-/// Every node of the formation has a replica of the catalogue, with its node's number; the first one forms the group.
-async fn start_meta(env: &Env, config: &Config, groups: &Groups) -> Result<Group<Meta>, RunError> {
-    let (disk_env, dir) = (env.clone(), config.data.join("registry"));
+/// Opens the log, follows the catalogue, and knows how to reach the others.
+async fn take_part(
+    env: &Env,
+    config: &Config,
+    home: &Home,
+    identity: &Identity,
+    listening: &str,
+    closing: watch::Receiver<bool>,
+) -> Result<(Groups, Node), Halt> {
+    let (cluster, id) = (identity.cluster.clone(), identity.node());
+    let settings = GroupsConfig {
+        cluster: cluster.clone(),
+        node: id,
+        timing: config.timing,
+        log: config.log.clone(),
+        incoming: home.dir().join("incoming"),
+        snapshot_bytes_per_second: config.storage.snapshot_bytes_per_second,
+    };
+    let groups = Groups::open(env.clone(), &home.dir().join(LOG), settings).await?;
+    let meta = start_meta(env, &home.dir().join(REGISTRY), identity, &groups).await?;
+    let others = home.nodes.iter().filter(|node| NodeId(node.id) != id);
+    let seeds = std::iter::once(listening.to_owned()).chain(others.map(|node| node.data_address.clone())).collect();
+    let whose = (cluster.into(), id);
+    let client = Cluster::connect(env, seeds);
+    let memory_bytes = config.storage.memory_bytes;
+    let storage = Storage { dir: home.dir(), memory_bytes, log_full: groups.log_full() };
+    let node = Node::new(env.clone(), whose, storage, meta, client, closing);
+    for other in &home.nodes {
+        groups.set_address(NodeId(other.id), &other.raft_address);
+    }
+    // Newer than the list, unless the catalogue has to be rebuilt from the log.
+    for other in node.catalogue().nodes().values() {
+        groups.set_address(other.id, &other.addr_raft);
+    }
+    Ok((groups, node))
+}
+
+/// Every node has a replica of the catalogue. Whoever begins a cluster is its only voter at first.
+async fn start_meta(env: &Env, dir: &Path, identity: &Identity, groups: &Groups) -> Result<Group<Meta>, Halt> {
+    let (disk_env, dir) = (env.clone(), dir.to_owned());
     let meta = meridian_env::run(&*env.work, Class::Flush, move || open_meta(&disk_env, &dir)).await?;
-    let replica = |node: NodeId| ReplicaId(node.0.into());
-    let spec = GroupSpec { group: GroupId::META, incarnation: Incarnation(1), replica: replica(config.node) };
-    let group = groups.start(spec, meta).await?;
-    if config.members.keys().next() == Some(&config.node) {
-        let members = config.members.keys().map(|node| (replica(*node), *node)).collect();
-        group.initialize(&members).await?;
+    let replica = gather::replica(identity.node());
+    let group = groups.start(GroupSpec { group: GroupId::META, incarnation: Incarnation(1), replica }, meta).await?;
+    if identity.founding.is_some() && identity.node() == FIRST {
+        group.initialize(&[(replica, FIRST)].into()).await?;
     }
     Ok(group)
 }
@@ -143,53 +179,4 @@ async fn start_meta(env: &Env, config: &Config, groups: &Groups) -> Result<Group
 fn open_meta(env: &Env, dir: &Path) -> Result<Meta, Halt> {
     env.disk.create_dir(dir).map_err(|error| Halt::io(dir.display(), &error))?;
     Meta::open(env, dir)
-}
-
-async fn serve_peers(listener: Box<dyn Listener>, groups: Groups) {
-    let server = server().add_routes(groups.service()).serve_with_incoming(incoming(listener));
-    if let Err(error) = server.await {
-        tracing::error!(%error, "the service for peers ended");
-    }
-}
-
-async fn serve_data(listener: Box<dyn Listener>, node: Node) {
-    let (health, health_service) = tonic_health::server::health_reporter();
-    health.set_service_status("", tonic_health::ServingStatus::Serving).await;
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(DESCRIPTORS)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1();
-    let reflection = reflection.expect("the descriptors were made by the build of this binary");
-    let server = server()
-        .add_service(node.shards_server())
-        .add_service(node.admin_server())
-        .add_service(health_service)
-        .add_service(reflection)
-        .serve_with_incoming(incoming(listener));
-    if let Err(error) = server.await {
-        tracing::error!(%error, "the service for routers ended");
-    }
-}
-
-fn server() -> Server {
-    let settings = meridian_env::ChannelSettings::default();
-    Server::builder()
-        .initial_stream_window_size(settings.stream_window)
-        .initial_connection_window_size(settings.connection_window)
-        .http2_keepalive_interval(Some(settings.keep_alive_interval))
-        .http2_keepalive_timeout(Some(settings.keep_alive_timeout))
-        .max_concurrent_streams(1_024)
-        .http2_max_pending_accept_reset_streams(Some(20))
-}
-
-/// Stops the replicas, then the log behind them: what was acknowledged is on disk already.
-async fn shut_down(node: &Node, groups: Groups) {
-    let shards: Vec<_> = node.shards.read().values().cloned().collect();
-    for shard in shards {
-        shard.shutdown().await;
-    }
-    node.meta.shutdown().await;
-    // Connections that are still open hold the machine, so that it is closed by name.
-    node.meta.machine().write().close();
-    groups.close().await;
 }

@@ -1,18 +1,36 @@
-//! One shard as a replicated machine: frames into the engine, each request once. Deterministic; knows no clock, no disk.
+//! One shard as a replicated machine: frames into the engine, each request once, deletes and cutoffs in their place among them.
+//! Deterministic: knows no clock. Its files are the engine's; what else it keeps rides in their manifest.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
-use meridian_engine::Engine;
-use meridian_env::Halt;
+use meridian_engine::{Content, Engine, Outcome as Outcomes, Point, SnapshotContent, StoreError, Task};
+use meridian_env::{Disk, Halt};
 use meridian_frame::Frame;
-use meridian_raft::{Applied, Entry, Header, KIND_MACHINE_MIN, Machine};
-use meridian_types::{Code, DatabaseId, Failure, Incarnation, LogIndex, RequestId, ShardId, Stamp, Witness, limits};
+use meridian_meta::Catalogue;
+use meridian_query::Selection;
+use meridian_raft::{Applied, Entry, Header, Job, JobError, KIND_MACHINE_MIN, Machine, Received, View, ViewFile};
+use meridian_types::{
+    Code, DatabaseId, Failure, Incarnation, LogIndex, ReplicaId, RequestId, ShardId, Stamp, Timestamp, Witness, limits,
+};
+use tokio::sync::watch;
 
 use crate::requests::{Known, Outcome, Requests};
+use crate::state;
 
 /// The payload is a frame. Kinds are stored: never renumber.
 pub(crate) const KIND_WRITE: u8 = KIND_MACHINE_MIN;
 /// The header's database is dropped; no payload.
 pub(crate) const KIND_DROP: u8 = KIND_MACHINE_MIN + 1;
+/// The payload is a selection, whose rows in the header's database go.
+pub(crate) const KIND_DELETE: u8 = KIND_MACHINE_MIN + 2;
+/// The payload is a time as `i64`, little-endian nanoseconds: rows of the header's database before it go.
+pub(crate) const KIND_CUTOFF: u8 = KIND_MACHINE_MIN + 3;
+/// Every replica hashes its content as of this entry; no payload.
+pub(crate) const KIND_CHECKSUM: u8 = KIND_MACHINE_MIN + 4;
+
+/// The shortest time partition: shorter ones make files that are not worth it.
+const PARTITION_NANOS_MIN: i64 = 1_000_000_000;
 
 /// What a shard answers to an entry.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -23,6 +41,23 @@ pub(crate) enum Reply {
     Refused(Failure),
     /// The database is gone.
     Dropped,
+    /// The rows are gone.
+    Deleted { witness: Witness },
+    /// The rows before the cutoff are gone.
+    Cut,
+    /// The content is hashed as of this entry.
+    Marked { index: LogIndex },
+}
+
+/// Where a shard's files are and how they are cut.
+#[derive(Clone, Debug)]
+pub(crate) struct Files {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) dir: std::path::PathBuf,
+    /// The longest time partition, in nanoseconds.
+    pub(crate) partition_max: i64,
+    /// Tells the databases' retention.
+    pub(crate) catalogue: watch::Receiver<Arc<Catalogue>>,
 }
 
 /// The state of one shard.
@@ -34,19 +69,71 @@ pub(crate) struct Shard {
     requests: Requests<Reply>,
     index: LogIndex,
     stamp: Stamp,
+    mark: Applied,
+    files: Option<Files>,
+    seed: u64,
+    /// The content as of the newest checksum entry, until somebody hashes it.
+    to_hash: Option<(LogIndex, Content)>,
+    checksum: Option<(LogIndex, u64)>,
 }
 
 impl Shard {
-    /// An empty shard, whose log is applied from its start. `seed` keys its hash tables.
+    /// An empty shard in memory alone, whose log is applied from its start. `seed` keys its hash tables.
+    #[cfg(test)]
     pub(crate) fn new(id: ShardId, incarnation: Incarnation, seed: u64) -> Self {
+        Self::with(id, incarnation, Engine::new(seed), None, seed)
+    }
+
+    fn with(id: ShardId, incarnation: Incarnation, engine: Engine, files: Option<Files>, seed: u64) -> Self {
         Self {
             id,
             incarnation,
-            engine: Engine::new(seed),
+            engine,
             requests: Requests::new(limits::SESSIONS_MAX),
             index: LogIndex(0),
             stamp: Stamp::default(),
+            mark: Applied(Bytes::new()),
+            files,
+            seed,
+            to_hash: None,
+            checksum: None,
         }
+    }
+
+    /// The shard as its files have it. Files of an earlier replica of it are removed: that replica was replaced.
+    pub(crate) fn open(
+        id: ShardId,
+        incarnation: Incarnation,
+        replica: ReplicaId,
+        files: Files,
+        seed: u64,
+    ) -> Result<Self, JobError> {
+        let owner = format!("{id}/{}/{replica}", incarnation.0);
+        let open = |files: &Files| Engine::open(Arc::clone(&files.disk), &files.dir, &owner, seed);
+        let engine = match open(&files) {
+            Err(StoreError::Foreign { found, .. }) => {
+                tracing::info!(shard = %id, %replica, found, "the files of an earlier replica are removed");
+                Engine::wipe(Arc::clone(&files.disk), &files.dir).map_err(failed)?;
+                open(&files)
+            }
+            opened => opened,
+        };
+        let mut shard = Self::with(id, incarnation, engine.map_err(failed)?, Some(files), seed);
+        shard.restore()?;
+        Ok(shard)
+    }
+
+    /// Takes over what the files' manifest has of the shard's own.
+    fn restore(&mut self) -> Result<(), JobError> {
+        self.requests = Requests::new(limits::SESSIONS_MAX);
+        let Some(Point { index, mark, state }) = self.engine.durable() else { return Ok(()) };
+        let (stamp, requests) = state::decode(&state).map_err(|error| match error {
+            state::StateError::Version(_) => JobError::Halt(Halt::new(format!("{}: {error}", self.id))),
+            state::StateError::Malformed => JobError::Damaged(format!("{}: {error}", self.id)),
+        })?;
+        (self.index, self.mark) = (LogIndex(index), Applied(mark.into()));
+        (self.stamp, self.requests) = (stamp, requests);
+        Ok(())
     }
 
     pub(crate) fn engine(&self) -> &Engine {
@@ -58,7 +145,33 @@ impl Shard {
         Witness { shard: self.id, incarnation: self.incarnation, index: self.index, stamp: self.stamp }
     }
 
-    fn write(&mut self, header: &Header, payload: &Bytes) -> Reply {
+    /// Whether anything was applied that the files do not have.
+    pub(crate) fn is_dirty(&self) -> bool {
+        self.index.0 > self.engine.durable_index()
+    }
+
+    /// Whether a checksum entry waits for its hash.
+    pub(crate) fn is_hash_due(&self) -> bool {
+        self.to_hash.is_some()
+    }
+
+    /// The content that is to be hashed, once.
+    pub(crate) fn take_to_hash(&mut self) -> Option<(LogIndex, Content)> {
+        self.to_hash.take()
+    }
+
+    /// Keeps the hash of the content as of an entry.
+    pub(crate) fn hashed(&mut self, index: LogIndex, hash: u64) {
+        self.checksum = self.checksum.max(Some((index, hash)));
+    }
+
+    /// The newest checksum entry whose hash is known, and the hash.
+    pub(crate) fn checksum(&self) -> Option<(LogIndex, u64)> {
+        self.checksum
+    }
+
+    /// Applies what a request asks for, once.
+    fn once(&mut self, header: &Header, payload: &Bytes, apply: impl FnOnce(&mut Self) -> Reply) -> Reply {
         // Equal ids with unequal bytes or databases are two requests: the second must not be told the outcome of the first.
         let check = crc32c::crc32c_append(crc32c::crc32c(&header.database.0.to_le_bytes()), payload);
         if header.request.session.birth.nanos() > self.stamp.0.saturating_add(limits::SESSION_AHEAD_NANOS_MAX) {
@@ -73,7 +186,7 @@ impl Shard {
             }
             Known::New => {}
         }
-        let reply = self.store(header.database, payload);
+        let reply = apply(self);
         if !matches!(&reply, Reply::Refused(failure) if failure.code == Code::SendKeys) {
             let outcome = Outcome { check, reply: reply.clone() };
             self.requests.record(header.request, header.pending_from, self.stamp, outcome);
@@ -92,6 +205,46 @@ impl Shard {
             Err(error) => refused(error.code(), error.to_string()),
         }
     }
+
+    fn delete(&mut self, database: DatabaseId, payload: &[u8]) -> Reply {
+        if self.engine.is_dropped(database) {
+            return refused(Code::NoDatabase, format!("database {database} is dropped, and all of its rows with it"));
+        }
+        match Selection::decode(payload) {
+            Ok(selection) => self.engine.delete(self.index.0, database, selection),
+            Err(error) => return refused(Code::BadRequest, error.to_string()),
+        }
+        Reply::Deleted { witness: self.witness() }
+    }
+
+    fn cut_off(&mut self, database: DatabaseId, payload: &[u8]) -> Reply {
+        let nanos = payload.try_into().map(i64::from_le_bytes);
+        match nanos.ok().and_then(|nanos| Timestamp::new(nanos).ok()) {
+            Some(cutoff) => self.engine.cut_off(database, cutoff),
+            None => return refused(Code::BadRequest, "the cutoff is no time in range".into()),
+        }
+        Reply::Cut
+    }
+
+    fn apply_one(&mut self, entry: &Entry) -> Result<Reply, Halt> {
+        self.index = entry.index;
+        self.stamp = self.stamp.next(entry.header.stamp);
+        let (header, payload) = (&entry.header, &entry.payload);
+        Ok(match header.kind {
+            KIND_WRITE => self.once(header, payload, |shard| shard.store(header.database, payload)),
+            KIND_DELETE => self.once(header, payload, |shard| shard.delete(header.database, payload)),
+            KIND_DROP => {
+                self.engine.drop_database(header.database);
+                Reply::Dropped
+            }
+            KIND_CUTOFF => self.cut_off(header.database, payload),
+            KIND_CHECKSUM => {
+                self.to_hash = Some((entry.index, self.engine.content()));
+                Reply::Marked { index: entry.index }
+            }
+            kind => return Err(Halt::new(format!("{}: entry {} has the unknown kind {kind}", self.id, entry.index))),
+        })
+    }
 }
 
 fn refused(code: Code, mut message: String) -> Reply {
@@ -106,27 +259,84 @@ fn id_text(request: RequestId, what: &str) -> String {
     format!("request {}-{:x}-{} {what}", session.birth.nanos(), session.nonce, request.seq)
 }
 
+/// What an error of the files means for whoever runs jobs on them.
+pub(crate) fn failed(error: StoreError) -> JobError {
+    match error {
+        StoreError::Full(what) => JobError::Full(what),
+        StoreError::Damaged(what) => JobError::Damaged(what),
+        StoreError::Foreign { .. } | StoreError::Io(_) => JobError::Halt(Halt::new(error.to_string())),
+    }
+}
+
+fn job(task: Task) -> Job<Outcomes> {
+    Box::new(move || task.run().map_err(failed))
+}
+
+/// The length of a database's time partitions: an eighth of its retention, so that what expires goes as whole files.
+fn partition(files: &Files, catalogue: &Catalogue, database: DatabaseId) -> i64 {
+    let retention = catalogue.database_by_id(database).map_or(0, |database| database.retention.nanos());
+    match retention {
+        0 => files.partition_max,
+        some => (some / 8).clamp(PARTITION_NANOS_MIN, files.partition_max.max(PARTITION_NANOS_MIN)),
+    }
+}
+
 impl Machine for Shard {
     type Reply = Reply;
+    type Done = Outcomes;
 
     fn applied(&self) -> Option<Applied> {
-        None
+        self.engine.durable().map(|point| Applied(point.mark.into()))
     }
 
-    fn apply(&mut self, run: &[Entry], _applied: &Applied) -> Result<Vec<Reply>, Halt> {
-        let apply = |entry: &Entry| {
-            self.index = entry.index;
-            self.stamp = self.stamp.next(entry.header.stamp);
-            match entry.header.kind {
-                KIND_WRITE => Ok(self.write(&entry.header, &entry.payload)),
-                KIND_DROP => {
-                    self.engine.drop_database(entry.header.database);
-                    Ok(Reply::Dropped)
-                }
-                kind => Err(Halt::new(format!("{}: entry {} has the unknown kind {kind}", self.id, entry.index))),
+    fn apply(&mut self, run: &[Entry], applied: &Applied) -> Result<Vec<Reply>, Halt> {
+        let replies = run.iter().map(|entry| self.apply_one(entry)).collect();
+        self.mark = applied.clone();
+        replies
+    }
+
+    fn freeze(&mut self) -> Option<Job<Outcomes>> {
+        let files = self.files.as_ref()?;
+        let catalogue = Arc::clone(&files.catalogue.borrow());
+        let state = state::encode(self.stamp, &self.requests);
+        let point = Point { index: self.index.0, mark: self.mark.0.to_vec(), state };
+        self.engine.freeze(point, |database| partition(files, &catalogue, database)).map(job)
+    }
+
+    fn upkeep(&mut self) -> Option<Job<Outcomes>> {
+        self.engine.upkeep().map(job)
+    }
+
+    fn install(&mut self, done: Outcomes) {
+        if self.engine.install(done) {
+            self.to_hash = None;
+            self.restore().expect("the job that adopts has read the state");
+        }
+    }
+
+    fn view(&self) -> Option<View> {
+        let applied = self.applied()?;
+        let files = self.engine.snapshot()?.into_iter().map(|file| ViewFile {
+            name: file.name,
+            bytes: file.bytes,
+            hash: file.hash,
+            content: match file.content {
+                SnapshotContent::Memory(bytes) => meridian_raft::Content::Memory(bytes.into()),
+                SnapshotContent::File(file) => meridian_raft::Content::File(file),
+            },
+        });
+        Some(View { applied, files: files.collect() })
+    }
+
+    fn adopt(&mut self, received: Received) -> Job<Outcomes> {
+        let task = self.engine.adopt(received.files, self.seed);
+        Box::new(move || {
+            let outcome = task.run().map_err(failed)?;
+            if let Some(point) = outcome.adopted().and_then(Engine::durable) {
+                state::decode(&point.state).map_err(|error| JobError::Damaged(error.to_string()))?;
             }
-        };
-        run.iter().map(apply).collect()
+            Ok(outcome)
+        })
     }
 }
 
@@ -180,9 +390,9 @@ mod tests {
         let first = apply(&mut shard, entry(1, 7, 1, frame(1)));
         assert!(matches!(first, Reply::Written { points: 1, .. }));
         assert!(matches!(apply(&mut shard, entry(2, 8, 1, frame(2))), Reply::Written { .. }));
-        let hash = shard.engine().content_hash();
+        let hash = shard.engine().content().hash().expect("no files");
         assert_eq!(apply(&mut shard, entry(3, 7, 1, frame(1))), first, "the outcome of the first, at its index");
-        assert_eq!(shard.engine().content_hash(), hash, "a late repetition overwrites nothing");
+        assert_eq!(shard.engine().content().hash().expect("no files"), hash, "a late repetition overwrites nothing");
     }
 
     /// The same id and bytes for another database are another request: telling it the first one's outcome would acknowledge

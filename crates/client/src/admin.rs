@@ -7,7 +7,7 @@ use futures::future::BoxFuture;
 use meridian_env::{Context, deadline};
 use meridian_proto::v1;
 use meridian_proto::v1::admin_client::AdminClient;
-use meridian_types::{Code, DatabaseId, Failure, FieldType, GroupId, NodeId, ShardId};
+use meridian_types::{Code, DatabaseId, Failure, FieldType, GroupId, NodeId, ReplicaId, ShardId};
 use tonic::transport::Channel;
 use tonic::{Response, Status};
 
@@ -95,6 +95,43 @@ impl Cluster {
         let request = v1::ConfirmDroppedRequest { database: database.0, shard: shard.0 };
         let call = |mut client: AdminClient<Channel>| async move { client.confirm_dropped(request).await }.boxed();
         self.meta(context, true, call).await.map(drop)
+    }
+
+    /// Asks the catalogue for a new replica in the place of one whose files are lost.
+    pub async fn replace_replica(&self, context: &Context, shard: ShardId, replica: ReplicaId) -> Result<(), Failure> {
+        let request = v1::ReplaceReplicaRequest { shard: shard.0, replica: replica.0 };
+        let call = |mut client: AdminClient<Channel>| async move { client.replace_replica(request).await }.boxed();
+        self.meta(context, true, call).await.map(drop)
+    }
+
+    /// Registers a node, or its new addresses, in the catalogue.
+    pub async fn join(&self, context: &Context, request: v1::JoinRequest) -> Result<v1::JoinReply, Failure> {
+        let call = |mut client: AdminClient<Channel>| {
+            let request = request.clone();
+            async move { client.join(request).await }.boxed()
+        };
+        // The nonce makes it safe to repeat.
+        self.meta(context, true, call).await
+    }
+
+    /// Asks whoever leads a shard to hand over to `to`, and returns once that node leads.
+    pub async fn transfer_leader(
+        &self,
+        context: &Context,
+        shard: ShardId,
+        to: NodeId,
+    ) -> Result<v1::TransferShardLeaderReply, Failure> {
+        let request = v1::TransferShardLeaderRequest { shard: shard.0, to_node: to.0 };
+        let call = |_, address: Arc<str>| {
+            let mut client = self.inner.channels.admin(&address);
+            async move {
+                let reply = client.transfer_leader(request).await;
+                reply.map(Response::into_inner).map_err(|status| Tried::status(&status, true))
+            }
+            .boxed()
+        };
+        // The request names what is to be, not what is to change: the new leader answers a repetition.
+        self.on_leader(context, shard.into(), true, call).await
     }
 
     /// What one node says of its groups.

@@ -5,6 +5,7 @@
 
 mod admin;
 mod cluster;
+mod delete;
 mod map;
 mod nodes;
 mod propose;
@@ -12,6 +13,7 @@ mod scan;
 mod session;
 
 pub use cluster::Cluster;
+pub use delete::Deletion;
 pub use map::{Database, Map, Node, Shard};
 pub use nodes::connect;
 pub use propose::{Proposal, Written};

@@ -3,14 +3,14 @@
 
 use std::collections::BTreeSet;
 
-use meridian_types::limits::{SHARDS_MAX, TAGS_MAX};
+use meridian_types::limits::{NODES_MAX, SHARDS_MAX, TAGS_MAX};
 use meridian_types::{
-    DatabaseId, Duration, Epoch, EpochId, FieldType, Incarnation, ReplicaId, ShardId, TimeRange,
+    DatabaseId, Duration, Epoch, EpochId, FieldType, Incarnation, NodeId, ReplicaId, ShardId, TimeRange,
     database_name_is_valid, name_is_valid,
 };
 
 use crate::catalogue::{Catalogue, Database, Dropped, Formation, PLACEMENT_DEFAULT, Placement, Replica, Shard};
-use crate::command::{ClusterId, Command, NodeSpec};
+use crate::command::{Command, NodeSpec};
 use crate::fields::{FieldRecord, FieldRefused};
 use crate::place::{Seats, place};
 use crate::reply::{Refused, Reply};
@@ -24,42 +24,68 @@ impl Catalogue {
     }
 
     fn try_apply(&mut self, command: &Command) -> Result<Reply, Refused> {
-        if let Command::Form { cluster, nodes, shards, replication } = command {
-            return self.form(*cluster, nodes, *shards, *replication);
+        if let Command::Init { cluster, nodes, shards, replication } = command {
+            let (cluster, nodes, shards, replication) = (*cluster, *nodes, *shards, *replication);
+            return self.init(Formation { cluster, nodes, shards, replication });
         }
-        if self.formation.is_none() {
-            return Err(Refused::NotFormed);
-        }
+        let formation = self.formation.ok_or(Refused::NotInitialised)?;
         match command {
-            Command::Form { .. } => unreachable!("answered above"),
+            Command::Join { nonce, region, addr_data, addr_raft, addr_http } => {
+                let (addr_data, addr_raft, addr_http) = (addr_data.clone(), addr_raft.clone(), addr_http.clone());
+                // The id is the one field that the directory does not know.
+                let id = NodeId(self.counters.next_node);
+                self.join(NodeSpec { id, region: region.clone(), addr_data, addr_raft, addr_http, nonce: *nonce })
+            }
             Command::RegisterNode(node) => self.register_node(node),
+            Command::Form => self.form(formation),
+            _ if !self.is_formed() => Err(self.not_formed(formation)),
+            Command::Init { .. } => unreachable!("answered above"),
             Command::CreateDatabase { name, shard_by, retention, future, if_absent } => {
                 self.create_database(name, shard_by.as_deref(), *retention, *future, *if_absent)
             }
             Command::DropDatabase { name } => self.drop_database(name),
             Command::ConfirmDropped { database, shard } => self.confirm_dropped(*database, *shard),
             Command::RegisterFields { database, fields } => self.register_fields(*database, fields),
+            Command::ReplaceReplica { shard, replica } => self.replace_replica(*shard, *replica),
         }
     }
 
-    fn form(&mut self, cluster: ClusterId, nodes: &[NodeSpec], shards: u32, replication: u8) -> Result<Reply, Refused> {
-        let formation = Formation { cluster, nodes: nodes.iter().map(|n| n.id).collect(), shards, replication };
-        if let Some(formed) = &self.formation {
-            // Addresses may have changed since, so they do not tell formations apart.
-            return if *formed == formation { Ok(Reply::Formed) } else { Err(Refused::AlreadyFormed(formed.cluster)) };
+    fn init(&mut self, formation: Formation) -> Result<Reply, Refused> {
+        if let Some(begun) = self.formation {
+            return if begun == formation {
+                Ok(Reply::Initialised)
+            } else {
+                Err(Refused::AlreadyInitialised(begun.cluster))
+            };
         }
-        let mut ids = BTreeSet::new();
-        if let Some(twice) = nodes.iter().find(|n| !ids.insert(n.id)) {
-            return Err(Refused::DuplicateNode(twice.id));
+        let Formation { nodes, shards, replication, .. } = formation;
+        if !(1..=NODES_MAX).contains(&nodes) {
+            return Err(Refused::NodeCount(nodes));
         }
         if !(1..=SHARDS_MAX).contains(&shards) {
             return Err(Refused::ShardCount(shards));
         }
-        let by_id = nodes.iter().map(|n| (n.id, n.clone())).collect();
-        let seats =
-            place(&by_id, shards, replication).ok_or(Refused::Replication { replication, nodes: nodes.len() })?;
+        if !(1..=nodes).contains(&replication.into()) {
+            return Err(Refused::Replication { replication, nodes });
+        }
+        self.formation = Some(formation);
+        self.change([Section::Formation]);
+        Ok(Reply::Initialised)
+    }
 
-        self.nodes = by_id;
+    fn not_formed(&self, formation: Formation) -> Refused {
+        Refused::NotFormed { joined: self.nodes.len(), wanted: formation.nodes }
+    }
+
+    fn form(&mut self, formation: Formation) -> Result<Reply, Refused> {
+        if self.is_formed() {
+            return Ok(Reply::Formed);
+        }
+        if self.nodes.len() < formation.nodes as usize {
+            return Err(self.not_formed(formation));
+        }
+        let Formation { nodes, shards, replication, .. } = formation;
+        let seats = place(&self.nodes, shards, replication).ok_or(Refused::Replication { replication, nodes })?;
         for (id, seats) in (1..=shards).map(ShardId).zip(seats) {
             let shard = self.seat_shard(id, &seats);
             self.shards.insert(id, shard);
@@ -69,8 +95,7 @@ impl Catalogue {
         self.epochs.insert(epoch.id, epoch);
         let placement = Placement { name: PLACEMENT_DEFAULT.to_owned(), replication };
         self.placements.insert(placement.name.clone(), placement);
-        self.formation = Some(formation);
-        self.change([Section::Formation, Section::Nodes, Section::Placements, Section::Shards, Section::Epochs]);
+        self.change([Section::Placements, Section::Shards, Section::Epochs]);
         Ok(Reply::Formed)
     }
 
@@ -84,12 +109,34 @@ impl Catalogue {
         Shard { id, incarnation: Incarnation(1), replicas, preferred }
     }
 
+    fn join(&mut self, node: NodeSpec) -> Result<Reply, Refused> {
+        if let Some(known) = self.nodes.values().find(|known| known.nonce == node.nonce) {
+            let id = known.id;
+            return self.register_node(&NodeSpec { id, ..node }).map(|_| Reply::Joined(id));
+        }
+        if let Some((known, address)) = self.nodes.values().find_map(|known| Some((known.id, shared(known, &node)?))) {
+            return Err(Refused::AnotherDirectory { node: known, address: address.to_owned() });
+        }
+        let (id, given) = (node.id, self.counters.next_node);
+        // Ids are used up long after the nodes are too many.
+        let next = given.checked_add(1).filter(|_| self.nodes.len() < NODES_MAX as usize);
+        self.counters.next_node = next.ok_or(Refused::NodeCount(given))?;
+        let before = self.nodes.insert(id, node);
+        assert!(before.is_none(), "{id} is given twice");
+        self.change([Section::Nodes]);
+        Ok(Reply::Joined(id))
+    }
+
     fn register_node(&mut self, node: &NodeSpec) -> Result<Reply, Refused> {
         let known = self.nodes.get_mut(&node.id).ok_or(Refused::UnknownNode(node.id))?;
+        if known.nonce != node.nonce {
+            return Err(Refused::AnotherDirectory { node: known.id, address: known.addr_data.clone() });
+        }
         if known.region != node.region {
             let (stored, given) = (known.region.clone(), node.region.clone());
             return Err(Refused::RegionChanged { node: node.id, stored, given });
         }
+        // Two nodes may swap their addresses, one after the other: who is who is checked at every connection.
         if known != node {
             *known = node.clone();
             self.change([Section::Nodes]);
@@ -162,6 +209,24 @@ impl Catalogue {
         Ok(Reply::Confirmed)
     }
 
+    fn replace_replica(&mut self, shard: ShardId, replica: ReplicaId) -> Result<Reply, Refused> {
+        let id = ReplicaId(self.counters.next_replica);
+        let known = self.shards.get_mut(&shard).ok_or(Refused::NoShard(shard))?;
+        // One that is not there was replaced before: whoever asked has not heard of it yet.
+        let Some(at) = known.replicas.iter().position(|known| known.id == replica) else { return Ok(Reply::Replaced) };
+        if known.replicas.len() == 1 {
+            return Err(Refused::LastReplica { shard, replica });
+        }
+        known.replicas[at].id = id;
+        if known.preferred == replica {
+            // The preferred copy forms its group: a new one must join the group that is there.
+            known.preferred = known.replicas[(at + 1) % known.replicas.len()].id;
+        }
+        self.counters.next_replica += 1;
+        self.change([Section::Shards]);
+        Ok(Reply::Replaced)
+    }
+
     fn register_fields(
         &mut self,
         database: DatabaseId,
@@ -197,6 +262,13 @@ impl Catalogue {
         self.changed.insert(Section::Counters);
         self.changed.extend(sections);
     }
+}
+
+/// An address that two nodes have.
+fn shared<'a>(one: &'a NodeSpec, other: &NodeSpec) -> Option<&'a str> {
+    let addresses =
+        [(&one.addr_data, &other.addr_data), (&one.addr_raft, &other.addr_raft), (&one.addr_http, &other.addr_http)];
+    addresses.into_iter().find(|(one, other)| one == other).map(|(one, _)| one.as_str())
 }
 
 /// The tags in one order whatever the order they were given in, each once.

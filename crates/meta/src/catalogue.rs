@@ -12,13 +12,13 @@ use crate::sections::Section;
 /// The placement that forming the cluster makes.
 pub const PLACEMENT_DEFAULT: &str = "default";
 
-/// What the cluster was formed from.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+/// What the cluster was begun with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Formation {
     /// The cluster.
     pub cluster: ClusterId,
-    /// Its first nodes.
-    pub nodes: BTreeSet<NodeId>,
+    /// Nodes that its first shards wait for.
+    pub nodes: u32,
     /// Its first number of shards.
     pub shards: u32,
     /// Its first number of copies of each shard.
@@ -89,6 +89,7 @@ pub struct Shard {
 pub(crate) struct Counters {
     /// Commands that changed something.
     pub(crate) version: u64,
+    pub(crate) next_node: u32,
     pub(crate) next_database: u32,
     pub(crate) next_replica: u64,
     pub(crate) next_field: u64,
@@ -96,7 +97,7 @@ pub(crate) struct Counters {
     pub(crate) fields: u64,
 }
 
-/// The state of the meta group. [`Catalogue::default`] is the state before the cluster is formed.
+/// The state of the meta group. [`Catalogue::default`] is the state before the cluster is begun.
 #[derive(Clone, Debug)]
 pub struct Catalogue {
     pub(crate) counters: Counters,
@@ -115,7 +116,14 @@ pub struct Catalogue {
 impl Default for Catalogue {
     fn default() -> Self {
         Self {
-            counters: Counters { version: 0, next_database: 1, next_replica: 1, next_field: 0, fields: 0 },
+            counters: Counters {
+                version: 0,
+                next_node: 1,
+                next_database: 1,
+                next_replica: 1,
+                next_field: 0,
+                fields: 0,
+            },
             formation: None,
             nodes: BTreeMap::new(),
             placements: BTreeMap::new(),
@@ -135,14 +143,19 @@ impl Catalogue {
         self.counters.version
     }
 
-    /// The cluster, once it is formed.
+    /// The cluster, once it is begun.
     pub fn cluster(&self) -> Option<ClusterId> {
         self.formation.as_ref().map(|f| f.cluster)
     }
 
-    /// What the cluster was formed from, once it is.
+    /// What the cluster was begun with, once it is.
     pub fn formation(&self) -> Option<&Formation> {
         self.formation.as_ref()
+    }
+
+    /// Whether the nodes that were waited for have joined and every shard has its place.
+    pub fn is_formed(&self) -> bool {
+        !self.shards.is_empty()
     }
 
     /// All nodes.

@@ -1,11 +1,11 @@
 //! What the meta group's log carries. The order of variants and fields is stored: only append, never reorder.
 
-use meridian_types::{DatabaseId, Duration, FieldType, NodeId, ShardId};
+use meridian_types::{DatabaseId, Duration, FieldType, NodeId, ReplicaId, ShardId};
 use serde::{Deserialize, Serialize};
 
 use crate::codec::{self, DecodeError};
 
-/// Names a cluster for ever; 128 random bits drawn by whoever forms it.
+/// Names a cluster for ever; 128 random bits drawn by the node that is told to begin it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ClusterId(pub u128);
@@ -35,23 +35,16 @@ pub struct NodeSpec {
     pub addr_raft: String,
     /// `host:port` of its `/metrics` and `/health`.
     pub addr_http: String,
+    /// Drawn by its directory before it joined: tells this node from another one that comes back under its addresses.
+    pub nonce: u64,
 }
 
 /// One replicated change of the catalogue.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Command {
-    /// Forms the cluster, once. The same formation again is answered like the first; any other is refused.
-    Form {
-        /// The new cluster's id.
-        cluster: ClusterId,
-        /// All nodes, at least `replication` of them.
-        nodes: Vec<NodeSpec>,
-        /// Shards, 1 to `SHARDS_MAX`; they get the ids `s1` on.
-        shards: u32,
-        /// Copies of each shard, 1 to the number of nodes.
-        replication: u8,
-    },
-    /// Updates the addresses of a known node, as after a restart on other ports.
+    /// Places the shards on the nodes that have joined, once there are as many as `Init` asked for. Again it changes nothing.
+    Form,
+    /// Updates the addresses of a known node, as after a restart on other ports or another machine.
     RegisterNode(NodeSpec),
     /// Makes a database in the default placement.
     CreateDatabase {
@@ -84,6 +77,38 @@ pub enum Command {
         database: DatabaseId,
         /// Measurement, field and type; may name what is registered already.
         fields: Vec<(String, String, FieldType)>,
+    },
+    /// Begins the cluster: the first command of its log. The same again is answered like the first; any other is refused.
+    Init {
+        /// The new cluster's id.
+        cluster: ClusterId,
+        /// Nodes that must have joined before shards are placed, 1 to `NODES_MAX`.
+        nodes: u32,
+        /// Shards, 1 to `SHARDS_MAX`; they get the ids `s1` on.
+        shards: u32,
+        /// Copies of each shard, 1 to `nodes`.
+        replication: u8,
+    },
+    /// Gives a directory that was never a node the next id. Asked again with its nonce it gets the same one.
+    Join {
+        /// Drawn by the directory.
+        nonce: u64,
+        /// As in [`NodeSpec`].
+        region: String,
+        /// As in [`NodeSpec`].
+        addr_data: String,
+        /// As in [`NodeSpec`].
+        addr_raft: String,
+        /// As in [`NodeSpec`].
+        addr_http: String,
+    },
+    /// Gives a copy of a shard whose files are lost a new id in the same place, so that it starts from nothing and gets its
+    /// content from the others. The old id never comes back. Again it changes nothing.
+    ReplaceReplica {
+        /// The shard.
+        shard: ShardId,
+        /// The copy that gives way.
+        replica: ReplicaId,
     },
 }
 

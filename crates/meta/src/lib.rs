@@ -18,7 +18,7 @@ pub use catalogue::{Catalogue, Database, Dropped, Formation, PLACEMENT_DEFAULT, 
 pub use codec::DecodeError;
 pub use command::{ClusterId, Command, NodeSpec};
 pub use fields::{FieldRecord, FieldTypes};
-pub use place::{Seats, place};
+pub use place::{Seats, place, voters};
 pub use reply::{FieldConflict, FieldOverLimit, Refused, Reply};
 pub use ring::{VIRTUAL_NODES, slot_table};
 pub use sections::Change;

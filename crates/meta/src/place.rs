@@ -1,7 +1,7 @@
 //! Which nodes get the replicas of each shard. Pure and deterministic: equal nodes give equal seats. Decides from the list
 //! of nodes alone, never from load.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use meridian_types::NodeId;
 
@@ -37,6 +37,28 @@ pub fn place(nodes: &BTreeMap<NodeId, NodeSpec>, shards: u32, replication: u8) -
     }
     let leaders = lead_evenly(&seats);
     Some(seats.into_iter().zip(leaders).map(|(nodes, preferred)| Seats { nodes, preferred }).collect())
+}
+
+/// The nodes that vote on the catalogue: 1, 3 or 5 of them, since even numbers add a vote to wait for and no more failures
+/// survived. One of each region first, and of a region those that joined first.
+pub fn voters(nodes: &BTreeMap<NodeId, NodeSpec>) -> BTreeSet<NodeId> {
+    let count = match nodes.len() {
+        0..=2 => 1,
+        3..=4 => 3,
+        _ => 5,
+    };
+    // How many of its own region came before each: a first of a region goes before every second.
+    let mut seen = BTreeMap::<&str, u32>::new();
+    let mut ranked: Vec<_> = nodes
+        .values()
+        .map(|node| {
+            let before = seen.entry(&node.region).or_default();
+            *before += 1;
+            (*before, node.id)
+        })
+        .collect();
+    ranked.sort_unstable();
+    ranked.into_iter().take(count).map(|(_, id)| id).collect()
 }
 
 /// The nodes of a region and how many copies each has so far.

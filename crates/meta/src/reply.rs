@@ -1,7 +1,7 @@
 //! What the catalogue answers to a command. A refusal is a reply like any other: it is the same on every replica.
 
-use meridian_types::limits::{FIELDS_MAX, SHARDS_MAX, TAGS_MAX};
-use meridian_types::{Code, DatabaseId, FieldType, NodeId};
+use meridian_types::limits::{FIELDS_MAX, NODES_MAX, SHARDS_MAX, TAGS_MAX};
+use meridian_types::{Code, DatabaseId, FieldType, NodeId, ReplicaId, ShardId};
 use serde::{Deserialize, Serialize};
 
 use crate::catalogue::Database;
@@ -11,7 +11,7 @@ use crate::command::ClusterId;
 /// The outcome of one command.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Reply {
-    /// The cluster is formed as asked, now or before.
+    /// The shards have their places, now or before.
     Formed,
     /// The node's addresses are as given.
     NodeRegistered,
@@ -30,6 +30,12 @@ pub enum Reply {
     },
     /// Nothing was changed.
     Refused(Refused),
+    /// The cluster is begun as asked, now or before.
+    Initialised,
+    /// The directory is this node, now or before.
+    Joined(NodeId),
+    /// The copy has given way, now or before.
+    Replaced,
 }
 
 impl Reply {
@@ -85,15 +91,27 @@ impl FieldOverLimit {
 /// Why a command changed nothing.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, thiserror::Error)]
 pub enum Refused {
-    /// The first command must form the cluster.
-    #[error("the cluster is not formed yet: run `meridian cluster init`")]
-    NotFormed,
-    /// Another formation came first.
-    #[error("the cluster is formed already, as {0}")]
-    AlreadyFormed(ClusterId),
-    /// Two nodes of a formation have one id.
-    #[error("{0} is named twice in one formation")]
-    DuplicateNode(NodeId),
+    /// The first command must begin the cluster.
+    #[error("the cluster is not begun yet: run `meridian cluster init`")]
+    NotInitialised,
+    /// Shards have no place before enough nodes have joined.
+    #[error(
+        "the cluster is not formed yet: {joined} of {wanted} nodes have joined; start the others with --join, or wait"
+    )]
+    NotFormed {
+        /// Nodes that there are.
+        joined: usize,
+        /// Nodes that the cluster was begun for.
+        wanted: u32,
+    },
+    /// Another beginning came first.
+    #[error(
+        "cluster {0} is begun already: `meridian cluster init` is sent once, to one node; the others join by themselves"
+    )]
+    AlreadyInitialised(ClusterId),
+    /// A number of nodes outside its limits.
+    #[error("{0} nodes are outside 1 to {NODES_MAX}")]
+    NodeCount(u32),
     /// A number of shards outside its limits.
     #[error("{0} shards are outside 1 to {SHARDS_MAX}")]
     ShardCount(u32),
@@ -102,12 +120,25 @@ pub enum Refused {
     Replication {
         /// The copies asked for.
         replication: u8,
-        /// The nodes given.
-        nodes: usize,
+        /// The nodes that there are to be.
+        nodes: u32,
     },
-    /// A node that the formation did not name.
+    /// A node that never joined.
     #[error("{0} is no node of this cluster")]
     UnknownNode(NodeId),
+    /// A directory asks to be a new node at the address of an old one, or as an old one whose directory it is not.
+    #[error(
+        "{node} of this cluster is registered at {address}, and this directory is not the one that it joined with: a node \
+         that lost its disk has forgotten its votes and what it acknowledged, and must not come back under its old name. \
+         Restore its directory; or, for a new node, choose another address; or, if {node} has moved, start it first, so that \
+         it registers its new address"
+    )]
+    AnotherDirectory {
+        /// The node that is registered.
+        node: NodeId,
+        /// The address that both have.
+        address: String,
+    },
     /// A node came back somewhere else.
     #[error("{node} is in region {stored:?}, not {given:?}: a node never changes its region")]
     RegionChanged {
@@ -155,20 +186,33 @@ pub enum Refused {
         /// The field as given.
         field: String,
     },
+    /// No shard has this id.
+    #[error("there is no shard {0}")]
+    NoShard(ShardId),
+    /// A copy that no other one could give its content to.
+    #[error("{replica} is the only copy of {shard}: what it has lost is nowhere else. Restore its files")]
+    LastReplica {
+        /// The shard.
+        shard: ShardId,
+        /// Its copy.
+        replica: ReplicaId,
+    },
 }
 
 impl Refused {
     /// The public code of this failure.
     pub fn code(&self) -> Code {
         match self {
-            Self::NotFormed => Code::NotReady,
-            Self::AlreadyFormed(_) | Self::RegionChanged { .. } => Code::WrongCluster,
-            Self::ShardCount(_) | Self::DatabaseIds(_) => Code::OverLimit,
-            Self::UnknownNode(_) => Code::NoGroup,
+            Self::NotInitialised | Self::NotFormed { .. } => Code::NotReady,
+            Self::AlreadyInitialised(_) => Code::ClusterExists,
+            Self::RegionChanged { .. } => Code::WrongCluster,
+            Self::AnotherDirectory { .. } => Code::LostDisk,
+            Self::NodeCount(_) | Self::ShardCount(_) | Self::DatabaseIds(_) => Code::OverLimit,
+            Self::UnknownNode(_) | Self::NoShard(_) => Code::NoGroup,
             Self::DatabaseExists(_) => Code::DatabaseExists,
             Self::NoDatabase(_) | Self::NoDatabaseId(_) => Code::NoDatabase,
-            Self::DuplicateNode(_)
-            | Self::Replication { .. }
+            Self::Replication { .. }
+            | Self::LastReplica { .. }
             | Self::DatabaseName(_)
             | Self::NotDropped(_)
             | Self::ShardBy

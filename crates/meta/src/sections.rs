@@ -84,7 +84,7 @@ impl Catalogue {
         changed.into_iter().map(|section| (section.key(), self.section(section))).collect()
     }
 
-    /// Reads the sections of a store, in any order. None at all are a catalogue before its cluster is formed.
+    /// Reads the sections of a store, in any order. None at all are a catalogue before its cluster is begun.
     pub fn from_sections(sections: impl IntoIterator<Item = (Vec<u8>, Vec<u8>)>) -> Result<Self, DecodeError> {
         let mut rest: BTreeMap<_, _> = sections.into_iter().collect();
         if rest.is_empty() {
@@ -132,13 +132,19 @@ impl Catalogue {
 
     /// What `apply` and the readers of the catalogue take for granted.
     fn check(&self) -> Result<(), DecodeError> {
-        let Counters { next_database, next_field, fields, .. } = self.counters;
+        let Counters { next_node, next_database, next_field, fields, .. } = self.counters;
         let given = |id: &DatabaseId| (1..next_database).contains(&id.0);
         let names: BTreeSet<_> = self.databases.values().map(|d| &d.name).collect();
         let known = |shard: &ShardId| self.shards.contains_key(shard);
 
-        let formed = self.formation.is_some();
-        ensure(formed != self.shards.is_empty() && formed != self.epochs.is_empty(), "half a formation")?;
+        let nonces: BTreeSet<_> = self.nodes.values().map(|n| n.nonce).collect();
+
+        ensure(self.formation.is_some() || self.nodes.is_empty(), "nodes of no cluster")?;
+        ensure(self.formation.is_some() || self.shards.is_empty(), "shards of no cluster")?;
+        ensure(self.shards.is_empty() == self.epochs.is_empty(), "half a formation")?;
+        ensure(self.formation.is_none_or(|f| (1..=f.nodes).contains(&f.replication.into())), "copies without nodes")?;
+        ensure(self.nodes.keys().all(|id| (1..next_node).contains(&id.0)), "a node id was never given")?;
+        ensure(nonces.len() == self.nodes.len(), "two nodes are one directory")?;
         ensure(self.databases.keys().chain(self.dropped.keys()).all(given), "a database id was never given")?;
         ensure(!self.dropped.keys().any(|id| self.databases.contains_key(id)), "a dropped database lives")?;
         ensure(names.len() == self.databases.len(), "two databases have one name")?;

@@ -4,14 +4,17 @@ use meridian_env::{Class, Instant, deadline};
 use meridian_meta::{Catalogue, Command, Refused, Reply};
 use meridian_proto::v1;
 use meridian_proto::v1::admin_server::Admin;
-use meridian_raft::{GroupStatus, Header, ProposeError, ReadError};
+use meridian_raft::{Group, GroupStatus, Header, ProposeError, ReadError};
 use meridian_types::{
-    Code, DatabaseId, Duration, Failure, FieldType, GroupId, NodeId, RequestId, SessionId, ShardId, Stamp, limits,
+    Code, DatabaseId, Duration, Failure, FieldType, GroupId, LogIndex, NodeId, ReplicaId, RequestId, SessionId,
+    ShardId, Stamp, limits,
 };
 use tonic::{Request, Response, Status};
 
-use super::{Node, convert, deadline_in, internal, moved, status};
+use super::{Door, Node, convert, deadline_in, internal, moved, status};
 use crate::meta::KIND_COMMAND;
+use crate::replicas::Damage;
+use crate::shard::{self, KIND_CHECKSUM};
 
 impl Node {
     /// Proposes a command to the catalogue's group and waits for its reply.
@@ -41,13 +44,37 @@ impl Node {
 
     /// How all replicas here stand.
     pub(crate) fn groups(&self) -> Vec<v1::GroupState> {
-        let meta = group_state(&self.meta.status(), 0, 0);
-        let shards = self.shards.read();
-        let shard = |group: &meridian_raft::Group<crate::shard::Shard>| {
-            let stats = group.machine().read().engine().stats();
-            group_state(&group.status(), stats.series, stats.points)
+        let shards = self.shards.read().clone();
+        let damaged =
+            self.damages.lock().iter().map(|(shard, damage)| damaged_state(*shard, damage)).collect::<Vec<_>>();
+        let running = shards.iter().filter(|(shard, _)| damaged.iter().all(|state| state.group != shard.0));
+        let meta = group_state(&self.meta.status());
+        std::iter::once(meta).chain(running.map(|(_, group)| shard_state(group))).chain(damaged.clone()).collect()
+    }
+
+    /// Has all replicas of a shard that is led here hash their content at one entry of its log; that entry.
+    async fn checksum(&self, shard: ShardId, at: Instant) -> Result<LogIndex, (Failure, Option<NodeId>)> {
+        let group = self.shards.read().get(&shard).cloned();
+        let group = group
+            .ok_or_else(|| (Failure::new(Code::NoGroup, format!("{} has no replica of {shard}", self.id)), None))?;
+        let now = self.env.clock.wall();
+        let header = Header {
+            kind: KIND_CHECKSUM,
+            map_version: self.version(),
+            stamp: Stamp(now.nanos()),
+            // Asked for twice, it is done twice: nothing changes.
+            request: RequestId { session: SessionId { birth: now, nonce: self.env.rng.u64() }, seq: 0 },
+            pending_from: 0,
+            database: DatabaseId(0),
         };
-        std::iter::once(meta).chain(shards.values().map(shard)).collect()
+        match group.propose(header, <_>::default(), at).await {
+            Ok((_, shard::Reply::Marked { index })) => Ok(index),
+            Ok((_, other)) => {
+                Err((Failure::new(Code::Internal, format!("a checksum was answered with {other:?}")), None))
+            }
+            Err(ProposeError::Moved(leader)) => Err(moved(&shard, leader)),
+            Err(ProposeError::Unknown(why)) => Err((Failure::new(Code::Unknown, why), None)),
+        }
     }
 }
 
@@ -55,7 +82,21 @@ fn failure_of(refused: &Refused) -> Failure {
     Failure::new(refused.code(), refused.to_string())
 }
 
-fn group_state(status: &GroupStatus, series: u64, points: u64) -> v1::GroupState {
+fn shard_state(group: &Group<shard::Shard>) -> v1::GroupState {
+    let machine = group.machine().read();
+    let (stats, checksum) = (machine.engine().stats(), machine.checksum());
+    drop(machine);
+    let (index, hash) = checksum.unwrap_or_default();
+    let state = group_state(&group.status());
+    v1::GroupState { series: stats.series, points: stats.points, checksum_index: index.0, checksum: hash, ..state }
+}
+
+/// A replica that left service.
+fn damaged_state(shard: ShardId, damage: &Damage) -> v1::GroupState {
+    v1::GroupState { group: shard.0, replica: damage.replica.0, role: "damaged".to_owned(), ..Default::default() }
+}
+
+fn group_state(status: &GroupStatus) -> v1::GroupState {
     v1::GroupState {
         group: status.spec.group.0,
         incarnation: status.spec.incarnation.0,
@@ -66,8 +107,7 @@ fn group_state(status: &GroupStatus, series: u64, points: u64) -> v1::GroupState
         last_index: status.last.map(|i| i.0),
         committed_index: status.committed.map(|i| i.0),
         applied_index: status.applied.map(|i| i.0),
-        series,
-        points,
+        ..Default::default()
     }
 }
 
@@ -108,7 +148,7 @@ fn fields(request: v1::RegisterFieldsRequest) -> Result<Command, Failure> {
 }
 
 #[tonic::async_trait]
-impl Admin for Node {
+impl Admin for Door {
     async fn cluster_status(
         &self,
         _request: Request<v1::ClusterStatusRequest>,
@@ -121,21 +161,34 @@ impl Admin for Node {
         &self,
         _request: Request<v1::NodeStatusRequest>,
     ) -> Result<Response<v1::NodeStatusReply>, Status> {
-        let (node, id) = (self.clone(), self.id.0);
+        let door = self.clone();
         // A machine's lock may be held for as long as apply takes.
-        let groups = meridian_env::run(&*self.env.work, Class::Scan, move || node.groups()).await;
-        Ok(Response::new(v1::NodeStatusReply { node: id, groups }))
+        let status = meridian_env::run(&*self.env.work, Class::Scan, move || door.status()).await;
+        Ok(Response::new(status))
+    }
+
+    async fn init_cluster(
+        &self,
+        request: Request<v1::InitClusterRequest>,
+    ) -> Result<Response<v1::InitClusterReply>, Status> {
+        let begun = self.begin_cluster(request.into_inner()).await;
+        begun.map(Response::new).map_err(|failure| status((failure, None)))
+    }
+
+    async fn join(&self, request: Request<v1::JoinRequest>) -> Result<Response<v1::JoinReply>, Status> {
+        self.let_in(request.into_inner()).await.map(Response::new).map_err(status)
     }
 
     async fn create_database(
         &self,
         request: Request<v1::CreateDatabaseRequest>,
     ) -> Result<Response<v1::CreateDatabaseReply>, Status> {
-        let command = create(&self.catalogue(), request.into_inner()).map_err(|failure| status((failure, None)))?;
-        match self.command(&command, deadline_in(&self.env, 0)).await.map_err(status)? {
+        let node = self.node()?;
+        let command = create(&node.catalogue(), request.into_inner()).map_err(|failure| status((failure, None)))?;
+        match node.command(&command, deadline_in(&node.env, 0)).await.map_err(status)? {
             Reply::Database(database) => Ok(Response::new(v1::CreateDatabaseReply {
                 database: Some(convert::database(&database)),
-                version: self.version(),
+                version: node.version(),
             })),
             other => Err(internal(format!("creating a database was answered with {other:?}"))),
         }
@@ -145,12 +198,13 @@ impl Admin for Node {
         &self,
         request: Request<v1::DropDatabaseRequest>,
     ) -> Result<Response<v1::DropDatabaseReply>, Status> {
+        let node = self.node()?;
         let command = Command::DropDatabase { name: request.into_inner().name };
-        let at = deadline_in(&self.env, 0);
-        match self.command(&command, at).await.map_err(status)? {
+        let at = deadline_in(&node.env, 0);
+        match node.command(&command, at).await.map_err(status)? {
             Reply::Dropped(database) => {
-                self.wait_dropped(database, at).await.map_err(|failure| status((failure, None)))?;
-                Ok(Response::new(v1::DropDatabaseReply { version: self.version() }))
+                node.wait_dropped(database, at).await.map_err(|failure| status((failure, None)))?;
+                Ok(Response::new(v1::DropDatabaseReply { version: node.version() }))
             }
             other => Err(internal(format!("dropping a database was answered with {other:?}"))),
         }
@@ -160,8 +214,9 @@ impl Admin for Node {
         &self,
         _request: Request<v1::ListDatabasesRequest>,
     ) -> Result<Response<v1::ListDatabasesReply>, Status> {
-        self.read_meta(deadline_in(&self.env, 0)).await.map_err(status)?;
-        let databases = convert::databases(&self.catalogue()).databases;
+        let node = self.node()?;
+        node.read_meta(deadline_in(&node.env, 0)).await.map_err(status)?;
+        let databases = convert::databases(&node.catalogue()).databases;
         Ok(Response::new(v1::ListDatabasesReply { databases }))
     }
 
@@ -169,8 +224,9 @@ impl Admin for Node {
         &self,
         request: Request<v1::RegisterFieldsRequest>,
     ) -> Result<Response<v1::RegisterFieldsReply>, Status> {
+        let node = self.node()?;
         let command = fields(request.into_inner()).map_err(|failure| status((failure, None)))?;
-        match self.command(&command, deadline_in(&self.env, 0)).await.map_err(status)? {
+        match node.command(&command, deadline_in(&node.env, 0)).await.map_err(status)? {
             Reply::Fields { conflicts, over_limit } => {
                 let typed = conflicts.into_iter().map(|c| v1::FieldConflict {
                     measurement: c.measurement,
@@ -183,7 +239,7 @@ impl Admin for Node {
                     stored: v1::FieldType::Unspecified.into(),
                 });
                 let conflicts = typed.chain(full).collect();
-                Ok(Response::new(v1::RegisterFieldsReply { conflicts, version: self.version() }))
+                Ok(Response::new(v1::RegisterFieldsReply { conflicts, version: node.version() }))
             }
             other => Err(internal(format!("registering fields was answered with {other:?}"))),
         }
@@ -193,19 +249,46 @@ impl Admin for Node {
         &self,
         request: Request<v1::ConfirmDroppedRequest>,
     ) -> Result<Response<v1::ConfirmDroppedReply>, Status> {
+        let node = self.node()?;
         let request = request.into_inner();
         let (database, shard) = (DatabaseId(request.database), ShardId(request.shard));
         let command = Command::ConfirmDropped { database, shard };
-        self.command(&command, deadline_in(&self.env, 0)).await.map_err(status)?;
+        node.command(&command, deadline_in(&node.env, 0)).await.map_err(status)?;
         Ok(Response::new(v1::ConfirmDroppedReply {}))
+    }
+
+    async fn replace_replica(
+        &self,
+        request: Request<v1::ReplaceReplicaRequest>,
+    ) -> Result<Response<v1::ReplaceReplicaReply>, Status> {
+        let node = self.node()?;
+        let request = request.into_inner();
+        let (shard, replica) = (ShardId(request.shard), ReplicaId(request.replica));
+        let command = Command::ReplaceReplica { shard, replica };
+        node.command(&command, deadline_in(&node.env, 0)).await.map_err(status)?;
+        Ok(Response::new(v1::ReplaceReplicaReply {}))
     }
 
     async fn catalogue_version(
         &self,
         _request: Request<v1::CatalogueVersionRequest>,
     ) -> Result<Response<v1::CatalogueVersionReply>, Status> {
-        self.read_meta(deadline_in(&self.env, 0)).await.map_err(status)?;
-        Ok(Response::new(v1::CatalogueVersionReply { version: self.version() }))
+        let node = self.node()?;
+        node.read_meta(deadline_in(&node.env, 0)).await.map_err(status)?;
+        Ok(Response::new(v1::CatalogueVersionReply { version: node.version() }))
+    }
+
+    async fn transfer_leader(
+        &self,
+        request: Request<v1::TransferShardLeaderRequest>,
+    ) -> Result<Response<v1::TransferShardLeaderReply>, Status> {
+        self.node()?.hand_over(request.into_inner()).await.map(Response::new).map_err(status)
+    }
+
+    async fn checksum(&self, request: Request<v1::ChecksumRequest>) -> Result<Response<v1::ChecksumReply>, Status> {
+        let (node, shard) = (self.node()?, ShardId(request.into_inner().shard));
+        let index = node.checksum(shard, deadline_in(&node.env, 0)).await.map_err(status)?;
+        Ok(Response::new(v1::ChecksumReply { index: index.0 }))
     }
 }
 

@@ -3,7 +3,7 @@
 use meridian_meta::{Catalogue, Database, FieldRecord};
 use meridian_proto::v1;
 
-pub(super) fn nodes(catalogue: &Catalogue) -> v1::NodeList {
+pub(crate) fn nodes(catalogue: &Catalogue) -> Vec<v1::Node> {
     let node = |node: &meridian_meta::NodeSpec| v1::Node {
         id: node.id.0,
         region: node.region.clone(),
@@ -11,7 +11,7 @@ pub(super) fn nodes(catalogue: &Catalogue) -> v1::NodeList {
         raft_address: node.addr_raft.clone(),
         http_address: node.addr_http.clone(),
     };
-    v1::NodeList { nodes: catalogue.nodes().values().map(node).collect() }
+    catalogue.nodes().values().map(node).collect()
 }
 
 pub(super) fn database(database: &Database) -> v1::Database {

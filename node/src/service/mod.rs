@@ -1,30 +1,43 @@
 //! What routers and operators ask of this node.
 
 mod admin;
+mod admit;
 mod convert;
+mod delete;
+mod door;
+mod join;
 mod propose;
 mod scan;
+mod transfer;
 mod watch;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use meridian_env::{Context, Env, Instant};
+use meridian_client::Cluster;
+use meridian_env::{Context, Env, Halt, Instant};
 use meridian_meta::Catalogue;
-use meridian_proto::v1::admin_server::AdminServer;
-use meridian_proto::v1::shards_server::{Shards, ShardsServer};
+use meridian_proto::v1::shards_server::Shards;
 use meridian_proto::{status_naming_leader, status_of, v1};
 use meridian_raft::Group;
-use meridian_types::{Code, Failure, Incarnation, NodeId, ShardId, limits};
-use parking_lot::RwLock;
+use meridian_types::{Code, Failure, Incarnation, NodeId, ReplicaId, ShardId, limits};
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::Semaphore;
-use tokio::sync::watch::Receiver;
+use tokio::sync::watch::{Receiver, Sender};
 use tonic::{Request, Response, Status, Streaming};
 
+use self::admit::Refused;
 use crate::meta::Meta;
 use crate::metrics::Metrics;
+use crate::replicas::Damage;
 use crate::shard::Shard;
+use crate::storage::Pressure;
+
+pub(crate) use convert::nodes as node_list;
+pub(crate) use door::{Begin, Door, Phase};
+pub(crate) use join::JOIN_MAX;
 
 /// Longest time that a request may give itself: what waits longer was forgotten by its caller.
 const DEADLINE_MAX: Duration = Duration::from_secs(300);
@@ -35,7 +48,8 @@ fn deadline_in(env: &Env, ms: u32) -> Instant {
     env.clock.now() + left.min(DEADLINE_MAX)
 }
 
-/// What the services share. Clones are the same node.
+/// What the services share once the node belongs to a cluster. Clones are the same node. Wide because every service and every
+/// background loop of a node takes this one handle.
 #[derive(Clone)]
 pub(crate) struct Node {
     pub(crate) env: Env,
@@ -47,10 +61,41 @@ pub(crate) struct Node {
     /// Bytes of proposals between socket and reply.
     pub(crate) budget: Arc<Semaphore>,
     pub(crate) metrics: Arc<Metrics>,
+    /// How much of its memory the node's rows take.
+    pub(crate) pressure: Arc<Pressure>,
+    /// Whether the log has no room.
+    pub(crate) log_full: Receiver<bool>,
+    /// Replicas that left service, because their files are damaged.
+    pub(crate) damages: Arc<Mutex<BTreeMap<ShardId, Damage>>>,
+    /// Where the replicas' files are.
+    pub(crate) dir: Arc<Path>,
+    /// The first local fault that was found outside of Raft.
+    halted: Sender<Option<Halt>>,
+    /// The other nodes.
+    pub(crate) client: Cluster,
+    /// Turns true when streams are to come to their end.
+    closing: Receiver<bool>,
+}
+
+/// What a node's storage tells its services.
+pub(crate) struct Storage<'a> {
+    /// Where the replicas' files are.
+    pub(crate) dir: &'a Path,
+    /// Memory for rows that are in no file yet.
+    pub(crate) memory_bytes: u64,
+    /// Whether the log has no room.
+    pub(crate) log_full: Receiver<bool>,
 }
 
 impl Node {
-    pub(crate) fn new(env: Env, id: NodeId, cluster: Arc<str>, meta: Group<Meta>) -> Self {
+    pub(crate) fn new(
+        env: Env,
+        (cluster, id): (Arc<str>, NodeId),
+        storage: Storage<'_>,
+        meta: Group<Meta>,
+        client: Cluster,
+        closing: Receiver<bool>,
+    ) -> Self {
         let published = meta.machine().read().published();
         Self {
             env,
@@ -61,6 +106,48 @@ impl Node {
             shards: Arc::default(),
             budget: Arc::new(Semaphore::new(limits::NODE_PROPOSAL_BYTES_MAX)),
             metrics: Arc::new(Metrics::new()),
+            pressure: Arc::new(Pressure::new(storage.memory_bytes)),
+            log_full: storage.log_full,
+            damages: Arc::default(),
+            dir: storage.dir.into(),
+            halted: Sender::new(None),
+            client,
+            closing,
+        }
+    }
+
+    /// Resolves when streams are to come to their end.
+    fn closed(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut closing = self.closing.clone();
+        // A sender that is gone has closed, too.
+        async move { drop(closing.wait_for(|closing| *closing).await) }
+    }
+
+    /// This replica's files are not what was written: it leaves service, and another one is asked for.
+    pub(crate) fn damaged(&self, shard: ShardId, why: &str) {
+        let replica = self.shards.read().get(&shard).map(|group| group.spec().replica);
+        if let Some(replica) = replica {
+            self.note_damage(shard, replica, why.to_owned());
+        }
+    }
+
+    pub(crate) fn note_damage(&self, shard: ShardId, replica: ReplicaId, why: String) {
+        tracing::error!(node = %self.id, %shard, %replica, why, "a replica's files are damaged: it leaves service and is replaced");
+        self.damages.lock().insert(shard, Damage { replica, why });
+    }
+
+    /// This node can promise nothing any more.
+    pub(crate) fn halt(&self, halt: Halt) {
+        self.halted.send_if_modified(|halted| halted.is_none() && halted.replace(halt).is_none());
+    }
+
+    /// Resolves when the node must halt.
+    pub(crate) async fn halts(&self) -> Halt {
+        let mut halted = self.halted.subscribe();
+        let seen = halted.wait_for(Option::is_some).await.ok().and_then(|halt| halt.clone());
+        match seen {
+            Some(halt) => halt,
+            None => std::future::pending().await,
         }
     }
 
@@ -72,16 +159,6 @@ impl Node {
     /// News of every new version of the catalogue.
     pub(crate) fn catalogues(&self) -> Receiver<Arc<Catalogue>> {
         self.published.clone()
-    }
-
-    pub(crate) fn shards_server(&self) -> ShardsServer<Self> {
-        ShardsServer::new(self.clone())
-            .max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
-            .max_encoding_message_size(limits::MESSAGE_BYTES_MAX)
-    }
-
-    pub(crate) fn admin_server(&self) -> AdminServer<Self> {
-        AdminServer::new(self.clone())
     }
 
     fn shard(&self, shard: u32, incarnation: u32) -> Result<Group<Shard>, Failure> {
@@ -104,7 +181,7 @@ impl Node {
 }
 
 /// A failure to lead, naming the leader if it is known.
-fn moved(group: &impl std::fmt::Display, leader: Option<NodeId>) -> (Failure, Option<NodeId>) {
+fn moved(group: &impl std::fmt::Display, leader: Option<NodeId>) -> Refused {
     let failure = match leader {
         Some(node) => Failure::new(Code::Moved, format!("{group} is led by {node}")),
         None => Failure::new(Code::NoLeader, format!("{group} has no leader that is known here")),
@@ -112,12 +189,12 @@ fn moved(group: &impl std::fmt::Display, leader: Option<NodeId>) -> (Failure, Op
     (failure.retry_after_ms(50), leader)
 }
 
-fn status((failure, leader): (Failure, Option<NodeId>)) -> Status {
+fn status((failure, leader): Refused) -> Status {
     status_naming_leader(&failure, leader)
 }
 
 #[tonic::async_trait]
-impl Shards for Node {
+impl Shards for Door {
     type ProposeStream = futures::stream::BoxStream<'static, Result<v1::ShardReply, Status>>;
     type ScanStream = futures::stream::BoxStream<'static, Result<v1::ScanReply, Status>>;
     type WatchStream = futures::stream::BoxStream<'static, Result<v1::CatalogueUpdate, Status>>;
@@ -126,15 +203,19 @@ impl Shards for Node {
         &self,
         request: Request<Streaming<v1::ShardFrame>>,
     ) -> Result<Response<Self::ProposeStream>, Status> {
-        Ok(Response::new(propose::serve(self.clone(), request.into_inner())))
+        Ok(Response::new(propose::serve(self.node()?, request.into_inner())))
+    }
+
+    async fn delete(&self, request: Request<v1::ShardDelete>) -> Result<Response<v1::ShardDeleteReply>, Status> {
+        delete::serve(&self.node()?, request.into_inner()).await.map(Response::new).map_err(status)
     }
 
     async fn scan(&self, request: Request<v1::ScanRequest>) -> Result<Response<Self::ScanStream>, Status> {
-        scan::serve(self, request.into_inner()).await.map(Response::new).map_err(status)
+        scan::serve(&self.node()?, request.into_inner()).await.map(Response::new).map_err(status)
     }
 
     async fn watch(&self, _request: Request<v1::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        Ok(Response::new(watch::serve(self.clone())))
+        Ok(Response::new(watch::serve(self.node()?)))
     }
 }
 

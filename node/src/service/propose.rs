@@ -1,31 +1,31 @@
 //! Frames from routers into the log of their shard: checked fully before they are proposed, so that no poison enters a log.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use meridian_env::{Class, Instant, deadline};
+use meridian_env::Class;
 use meridian_frame::{Frame, SeriesRef};
+use meridian_proto::v1;
 use meridian_proto::v1::shard_reply::Outcome;
-use meridian_proto::{request_id, v1};
-use meridian_raft::{Group, Header, ProposeError};
-use meridian_types::{Code, DatabaseId, Failure, NodeId, ShardId, Stamp, limits};
+use meridian_types::{Code, Failure};
 use tonic::{Status, Streaming};
 
-use super::{DEADLINE_MAX, Node, deadline_in, moved};
-use crate::shard::{KIND_WRITE, Reply, Shard};
+use super::Node;
+use super::admit::{Asked, Refused, admit, answered_as_another};
+use crate::shard::{KIND_WRITE, Reply};
 
 /// Frames of one stream that are under way at once; more wait in the connection.
 const UNDER_WAY_MAX: usize = 256;
 /// Smaller frames are checked where they are: a job would cost more.
 const INLINE_BYTES_MAX: usize = 4 << 10;
 
-/// Proposes what arrives and answers each frame when it is applied, in any order.
+/// Proposes what arrives and answers each frame when it is applied, in any order. A node that is about to end takes no more
+/// frames, answers those that it has, and ends the stream: what was not taken is sent again elsewhere.
 pub(super) fn serve(
     node: Node,
     frames: Streaming<v1::ShardFrame>,
 ) -> BoxStream<'static, Result<v1::ShardReply, Status>> {
+    let frames = frames.take_until(node.closed());
     let answers = frames.map(move |frame| {
         let node = node.clone();
         async move {
@@ -44,74 +44,24 @@ pub(super) fn serve(
     answers.buffer_unordered(UNDER_WAY_MAX).boxed()
 }
 
-type Refused = (Failure, Option<NodeId>);
-
 async fn propose(node: &Node, frame: v1::ShardFrame) -> Result<v1::Written, Refused> {
-    let plain = |failure: Failure| (failure, None);
-    let group = node.shard(frame.shard, frame.incarnation).map_err(plain)?;
-    if !group.is_leader() {
-        return Err(moved(&ShardId(frame.shard), group.leader().filter(|leader| *leader != node.id)));
-    }
-    let request = request_id(frame.request.as_ref()).map_err(|e| plain(e.into()))?;
-    let context = node.context(deadline_in(&node.env, frame.deadline_ms), &frame.traceparent);
-    let now = node.env.clock.wall();
-    if request.session.birth > now.saturating_add(limits::SESSION_AHEAD_NANOS_MAX) {
-        let message =
-            format!("the session was born at {}, ahead of this node's clock: set the clocks", request.session.birth);
-        return Err(plain(Failure::new(Code::TimeOutOfRange, message)));
-    }
-    let bytes = frame.frame.len();
-    let permits = u32::try_from(bytes).unwrap_or(u32::MAX);
-    let budget = Arc::clone(&node.budget).try_acquire_many_owned(permits).map_err(|_| {
-        let limit = limits::NODE_PROPOSAL_BYTES_MAX;
-        let message =
-            format!("{} holds its {limit} bytes of proposals: this frame of {bytes} bytes must wait", node.id);
-        plain(Failure::new(Code::Overloaded, message).retry_after_ms(100))
-    })?;
-    check(node, frame.frame.clone()).await.map_err(plain)?;
-    if node.env.clock.now() >= context.deadline {
-        let message = "the deadline passed before the frame could be proposed";
-        return Err(plain(Failure::new(Code::Overloaded, message).retry_after_ms(100)));
-    }
-    let header = Header {
-        kind: KIND_WRITE,
+    let asked = Asked {
+        shard: frame.shard,
+        incarnation: frame.incarnation,
         map_version: frame.map_version,
-        stamp: Stamp(now.nanos()),
-        request,
+        database: frame.database,
+        request: frame.request.as_ref(),
         pending_from: frame.pending_from,
-        database: DatabaseId(frame.database),
+        bytes: frame.frame.len(),
+        deadline_ms: frame.deadline_ms,
+        traceparent: &frame.traceparent,
     };
-    // The bytes stay in the log's queue however long the caller waits, and so does their permit.
-    let (node, at) = (node.clone(), context.deadline);
-    let clock = Arc::clone(&node.env.clock);
-    let proposal = tokio::spawn(async move {
-        let answer = answer(&node, &group, header, frame.frame, node.env.clock.now() + DEADLINE_MAX).await;
-        drop(budget);
-        answer
-    });
-    match deadline(&*clock, at, proposal).await {
-        Ok(Ok(answer)) => answer,
-        Ok(Err(_)) => Err(plain(Failure::new(Code::Unknown, "the node is stopping"))),
-        Err(_) => Err(plain(Failure::new(Code::Unknown, "the deadline passed after it was proposed"))),
-    }
-}
-
-async fn answer(
-    node: &Node,
-    group: &Group<Shard>,
-    header: Header,
-    frame: Bytes,
-    deadline: Instant,
-) -> Result<v1::Written, Refused> {
-    match group.propose(header, frame, deadline).await {
-        Ok((_, Reply::Written { witness, points })) => {
-            node.metrics.written(points);
-            Ok(v1::Written { witness: Some(witness.into()), points })
-        }
-        Ok((_, Reply::Refused(failure))) => Err((failure, None)),
-        Ok((_, Reply::Dropped)) => Err((Failure::new(Code::Internal, "a write was answered as a drop"), None)),
-        Err(ProposeError::Moved(leader)) => Err(moved(&group.spec().group, leader)),
-        Err(ProposeError::Unknown(why)) => Err((Failure::new(Code::Unknown, why), None)),
+    node.pressure.admit().map_err(|failure| (failure, None))?;
+    let admitted = admit(node, KIND_WRITE, asked)?;
+    check(node, frame.frame.clone()).await.map_err(|failure| (failure, None))?;
+    match admitted.propose(frame.frame).await? {
+        Reply::Written { witness, points } => Ok(v1::Written { witness: Some(witness.into()), points }),
+        _ => Err(answered_as_another("a write")),
     }
 }
 

@@ -2,11 +2,12 @@
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
+use meridian_engine::StoreError;
 use meridian_env::Class;
 use meridian_proto::v1;
 use meridian_proto::v1::scan_reply::Part;
 use meridian_query::{Batches, Plan, execute};
-use meridian_raft::ReadError;
+use meridian_raft::{JobError, ReadError};
 use meridian_types::{Code, DatabaseId, Failure, NodeId, ShardId, Witness};
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -32,21 +33,29 @@ pub(super) async fn serve(
     node.metrics.scanned();
     let database = DatabaseId(request.database);
     let clock = Arc::clone(&node.env.clock);
-    let job = move || -> Result<(Witness, Batches), Failure> {
+    let shard = ShardId(request.shard);
+    let job = move || -> Result<(Witness, Batches), ScanError> {
         let late = || Failure::new(Code::Unreachable, "the read waited past its deadline");
         if clock.now() >= context.deadline {
-            return Err(late());
+            return Err(late().into());
         }
         let machine = group.machine().read();
         if machine.engine().is_dropped(database) {
-            return Err(Failure::new(Code::NoDatabase, "the database was dropped"));
+            return Err(Failure::new(Code::NoDatabase, "the database was dropped").into());
         }
         let (witness, view) = (machine.witness(), machine.engine().view(database, &plan));
         drop(machine);
-        let batches = execute(&plan, view.series()).map_err(|e| Failure::new(e.code(), e.to_string()))?;
+        let mut broken = None;
+        let rows = view.series().map_while(|rows| rows.map_err(|error| broken = Some(error)).ok());
+        let batches = execute(&plan, rows);
+        if let Some(error) = broken {
+            return Err(ScanError::Files(error));
+        }
+        let batches = batches.map_err(|e| Failure::new(e.code(), e.to_string()))?;
         Ok((witness, batches))
     };
-    let (witness, batches) = meridian_env::run(&*node.env.work, Class::Scan, job).await.map_err(plain)?;
+    let answered = meridian_env::run(&*node.env.work, Class::Scan, job).await;
+    let (witness, batches) = answered.map_err(|error| plain(node.scan_failed(shard, error)))?;
     let start = v1::ScanReply { part: Some(Part::Start(witness.into())) };
     let rest = futures::stream::unfold(Some(Arc::new(Mutex::new(batches))), {
         let work = Arc::clone(&node.env.work);
@@ -65,4 +74,34 @@ pub(super) async fn serve(
     });
     let rest = rest.map(|part| Ok(v1::ScanReply { part: Some(part) }));
     Ok(futures::stream::iter([Ok(start)]).chain(rest).boxed())
+}
+
+/// Why a scan has no answer.
+enum ScanError {
+    /// What was asked cannot be answered.
+    Asked(Failure),
+    /// The replica's own files failed.
+    Files(StoreError),
+}
+
+impl From<Failure> for ScanError {
+    fn from(failure: Failure) -> Self {
+        Self::Asked(failure)
+    }
+}
+
+impl Node {
+    /// What the caller is told; a replica whose files are damaged leaves service, and a node whose disk fails halts.
+    fn scan_failed(&self, shard: ShardId, error: ScanError) -> Failure {
+        let error = match error {
+            ScanError::Asked(failure) => return failure,
+            ScanError::Files(error) => crate::shard::failed(error),
+        };
+        let message = format!("{} cannot read its replica of {shard}: {error}", self.id);
+        match error {
+            JobError::Halt(halt) => self.halt(halt),
+            error => self.damaged(shard, &error.to_string()),
+        }
+        Failure::new(Code::Moved, message).retry_after_ms(100)
+    }
 }

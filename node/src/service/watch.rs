@@ -33,7 +33,7 @@ struct Sent {
 }
 
 pub(super) fn serve(node: Node) -> BoxStream<'static, Result<v1::CatalogueUpdate, Status>> {
-    let catalogues = node.catalogues();
+    let (catalogues, closed) = (node.catalogues(), node.closed());
     let state = (node, catalogues, Sent::default());
     futures::stream::unfold(state, |(node, mut catalogues, mut sent)| async move {
         if sent.begun && !sent.more {
@@ -43,6 +43,7 @@ pub(super) fn serve(node: Node) -> BoxStream<'static, Result<v1::CatalogueUpdate
         let update = update(&node, &catalogue, &mut sent);
         Some((Ok(update), (node, catalogues, sent)))
     })
+    .take_until(closed)
     .boxed()
 }
 
@@ -71,7 +72,7 @@ fn update(node: &Node, catalogue: &Catalogue, sent: &mut Sent) -> v1::CatalogueU
     v1::CatalogueUpdate {
         version: if sent.more { 0 } else { catalogue.version() },
         cluster: node.cluster.to_string(),
-        nodes: changed(&mut sent.nodes, convert::nodes(catalogue)),
+        nodes: changed(&mut sent.nodes, v1::NodeList { nodes: convert::nodes(catalogue) }),
         databases: changed(&mut sent.databases, convert::databases(catalogue)),
         shards: changed(&mut sent.shards, convert::shards(catalogue)),
         epochs: changed(&mut sent.epochs, convert::epochs(catalogue)),

@@ -1,20 +1,25 @@
 //! Commands in, replies and state out.
 
+use meridian_types::Code;
 use meridian_types::limits::FIELDS_MAX;
-use meridian_types::{Code, NodeId};
 use proptest::prelude::*;
 
 use super::*;
+use crate::ClusterId;
 
 fn node(id: u32, port: u16) -> NodeSpec {
     let addr = |n: u16| format!("n{id}:{}", port + n);
     let region = format!("r{}", id % 3);
-    NodeSpec { id: NodeId(id), region, addr_data: addr(0), addr_raft: addr(1), addr_http: addr(2) }
+    NodeSpec { id: NodeId(id), region, addr_data: addr(0), addr_raft: addr(1), addr_http: addr(2), nonce: id.into() }
 }
 
-fn form(cluster: u128, shards: u32) -> Command {
-    let nodes = (1..=3).map(|id| node(id, 7_172)).collect();
-    Command::Form { cluster: ClusterId(cluster), nodes, shards, replication: 3 }
+fn init(cluster: u128, shards: u32) -> Command {
+    Command::Init { cluster: ClusterId(cluster), nodes: 3, shards, replication: 3 }
+}
+
+fn join(node: NodeSpec) -> Command {
+    let NodeSpec { region, addr_data, addr_raft, addr_http, nonce, .. } = node;
+    Command::Join { nonce, region, addr_data, addr_raft, addr_http }
 }
 
 fn span(nanos: i64) -> Duration {
@@ -40,7 +45,11 @@ fn confirm(database: u32, shard: u32) -> Command {
 
 fn formed(shards: u32) -> Catalogue {
     let mut catalogue = Catalogue::default();
-    assert_eq!(catalogue.apply(&form(7, shards)), Reply::Formed);
+    assert_eq!(catalogue.apply(&init(7, shards)), Reply::Initialised);
+    for id in 1..=3 {
+        assert_eq!(catalogue.apply(&join(node(id, 7_172))), Reply::Joined(NodeId(id)));
+    }
+    assert_eq!(catalogue.apply(&Command::Form), Reply::Formed);
     catalogue
 }
 
@@ -72,34 +81,90 @@ fn forming_places_every_shard_and_gives_every_slot() {
 }
 
 #[test]
-fn a_cluster_is_formed_once() {
+fn a_cluster_is_begun_once() {
     let mut catalogue = Catalogue::default();
-    assert_eq!(refused(catalogue.apply(&create("a", false))).0, Code::NotReady);
-    assert_eq!(refused(catalogue.apply(&form(7, 0))).0, Code::OverLimit);
-    assert_eq!(refused(catalogue.apply(&form(7, 1_025))).0, Code::OverLimit);
-    let few = Command::Form { cluster: ClusterId(7), nodes: vec![node(1, 1)], shards: 1, replication: 3 };
-    assert_eq!(refused(catalogue.apply(&few)).0, Code::BadRequest);
-    let twice = Command::Form { cluster: ClusterId(7), nodes: vec![node(1, 1); 3], shards: 1, replication: 3 };
-    assert_eq!(refused(catalogue.apply(&twice)).1, "n1 is named twice in one formation");
+    for command in [create("a", false), join(node(1, 1)), Command::Form] {
+        assert_eq!(refused(catalogue.apply(&command)).0, Code::NotReady, "{command:?}");
+    }
+    let with = |nodes, shards, replication| Command::Init { cluster: ClusterId(7), nodes, shards, replication };
+    for (command, code, says) in [
+        (with(0, 1, 1), Code::OverLimit, "0 nodes are outside 1 to 256"),
+        (with(257, 1, 1), Code::OverLimit, "257 nodes"),
+        (with(3, 0, 1), Code::OverLimit, "0 shards"),
+        (with(3, 1_025, 1), Code::OverLimit, "1025 shards"),
+        (with(1, 1, 3), Code::BadRequest, "3 copies of each shard need as many nodes"),
+        (with(3, 1, 0), Code::BadRequest, "0 copies"),
+    ] {
+        let (found, message) = refused(catalogue.apply(&command));
+        assert!(found == code && message.starts_with(says), "{found} {message}");
+    }
     assert_eq!(catalogue.encode(), Catalogue::default().encode(), "a refusal changes nothing");
 
-    assert_eq!(catalogue.apply(&form(7, 2)), Reply::Formed);
-    assert_eq!(catalogue.apply(&Command::RegisterNode(node(2, 9_000))), Reply::NodeRegistered);
+    assert_eq!(catalogue.apply(&init(7, 2)), Reply::Initialised);
+    assert_eq!(catalogue.apply(&init(7, 2)), Reply::Initialised, "the same again");
+    for other in [init(7, 3), init(8, 2)] {
+        let (code, message) = refused(catalogue.apply(&other));
+        assert_eq!(code, Code::ClusterExists);
+        assert!(message.ends_with(
+            "7 is begun already: `meridian cluster init` is sent once, to one node; the others join by themselves"
+        ));
+    }
+    assert_eq!(catalogue.version(), 1);
+}
+
+#[test]
+fn shards_wait_for_their_nodes() {
+    let mut catalogue = Catalogue::default();
+    catalogue.apply(&init(7, 2));
+    catalogue.apply(&join(node(1, 1)));
+    catalogue.apply(&join(node(2, 1)));
+    for command in [Command::Form, create("a", false)] {
+        let (code, message) = refused(catalogue.apply(&command));
+        assert_eq!(code, Code::NotReady);
+        assert!(message.contains("2 of 3 nodes have joined"), "{message}");
+    }
+    assert!(!catalogue.is_formed());
+    catalogue.apply(&join(node(3, 1)));
+    assert_eq!(catalogue.apply(&Command::Form), Reply::Formed);
     let version = catalogue.version();
-    assert_eq!(catalogue.apply(&form(7, 2)), Reply::Formed, "the same again, although a node has moved since");
-    assert_eq!(refused(catalogue.apply(&form(7, 3))).0, Code::WrongCluster);
-    assert_eq!(refused(catalogue.apply(&form(8, 2))).0, Code::WrongCluster);
-    assert_eq!((catalogue.version(), catalogue.shards().len()), (version, 2));
+    assert_eq!(catalogue.apply(&Command::Form), Reply::Formed);
+    assert_eq!(catalogue.apply(&join(node(4, 1))), Reply::Joined(NodeId(4)), "a formed cluster takes nodes, too");
+    assert_eq!((catalogue.version(), catalogue.shards().len()), (version + 1, 2));
+}
+
+#[test]
+fn a_directory_joins_once_and_an_address_is_one_directory() {
+    let mut catalogue = formed(1);
+    let version = catalogue.version();
+    assert_eq!(catalogue.apply(&join(node(2, 7_172))), Reply::Joined(NodeId(2)), "asked again, the same id");
+    assert_eq!(catalogue.version(), version);
+    assert_eq!(catalogue.apply(&join(node(2, 9_000))), Reply::Joined(NodeId(2)), "and its new addresses");
+    assert_eq!(catalogue.nodes()[&NodeId(2)].addr_raft, "n2:9001");
+
+    let wiped = NodeSpec { nonce: 77, ..node(2, 9_000) };
+    let (code, message) = refused(catalogue.apply(&join(wiped.clone())));
+    assert_eq!(code, Code::LostDisk);
+    assert!(message.starts_with("n2 of this cluster is registered at n2:9000"), "{message}");
+    let one_port = NodeSpec { addr_data: "x:1".into(), addr_http: "x:2".into(), ..wiped.clone() };
+    assert!(refused(catalogue.apply(&join(one_port))).1.contains("registered at n2:9001"));
+    let (code, _) = refused(catalogue.apply(&Command::RegisterNode(wiped)));
+    assert_eq!(code, Code::LostDisk, "its id does not help it");
+    let elsewhere = NodeSpec { region: "far".into(), ..node(2, 9_000) };
+    assert_eq!(refused(catalogue.apply(&join(elsewhere))).0, Code::WrongCluster);
+    assert_eq!(catalogue.nodes().len(), 3);
+    let fourth = catalogue.apply(&join(NodeSpec { nonce: 78, ..node(2, 7_172) }));
+    assert_eq!(fourth, Reply::Joined(NodeId(4)), "an address that nobody has any more");
 }
 
 #[test]
 fn a_node_may_change_its_addresses_and_nothing_else() {
     let mut catalogue = formed(1);
+    let version = catalogue.version();
     let moved = node(2, 9_000);
     assert_eq!(catalogue.apply(&Command::RegisterNode(moved.clone())), Reply::NodeRegistered);
-    assert_eq!((&catalogue.nodes()[&NodeId(2)], catalogue.version()), (&moved, 2));
+    assert_eq!((&catalogue.nodes()[&NodeId(2)], catalogue.version()), (&moved, version + 1));
     assert_eq!(catalogue.apply(&Command::RegisterNode(moved.clone())), Reply::NodeRegistered);
-    assert_eq!(catalogue.version(), 2, "nothing changed");
+    assert_eq!(catalogue.version(), version + 1, "nothing changed");
     let elsewhere = NodeSpec { region: "far".into(), ..moved };
     assert_eq!(refused(catalogue.apply(&Command::RegisterNode(elsewhere))).0, Code::WrongCluster);
     assert_eq!(refused(catalogue.apply(&Command::RegisterNode(node(4, 1)))).0, Code::NoGroup);
@@ -135,7 +200,7 @@ fn a_drop_is_remembered_until_every_shard_has_confirmed() {
         assert_eq!(catalogue.dropped().get(&id).map_or(0, |d| d.waiting.len()), left);
     }
     assert!(catalogue.dropped().is_empty());
-    assert_eq!(catalogue.version(), 5, "form, create, drop, two confirmations");
+    assert_eq!(catalogue.version(), 9, "init, three joins, form, create, drop, two confirmations");
 }
 
 #[test]
@@ -236,7 +301,8 @@ fn watchers_follow_the_log_of_fields() {
 /// The bytes of log entries. They are in logs: a difference here needs a new version number.
 #[test]
 fn commands_are_written_as_they_were() {
-    let node = NodeSpec { addr_raft: "b".into(), addr_http: "c".into(), addr_data: "a".into(), ..node(1, 0) };
+    let node =
+        NodeSpec { addr_raft: "b".into(), addr_http: "c".into(), addr_data: "a".into(), nonce: 300, ..node(1, 0) };
     let settings = Command::CreateDatabase {
         name: "x".into(),
         shard_by: Some(vec!["h".into()]),
@@ -244,19 +310,16 @@ fn commands_are_written_as_they_were() {
         future: span(2),
         if_absent: true,
     };
-    let one_node = Command::Form { cluster: ClusterId(300), nodes: vec![node.clone()], shards: 8, replication: 1 };
+    let one_node = Command::Init { cluster: ClusterId(300), nodes: 1, shards: 8, replication: 1 };
     for (command, bytes) in [
-        (
-            one_node,
-            "0100ac02010102723101610162016308" /* shards */
-                .to_owned()
-                + "01",
-        ),
-        (Command::RegisterNode(node), "010101027231016101620163".into()),
-        (settings, "0102017801010168020401".into()),
-        (drop_("x"), "01030178".into()),
-        (confirm(1, 2), "01040102".into()),
-        (register(1, &[("m", "f", FieldType::F64), ("m", "g", FieldType::Str)]), "01050102016d016600016d016704".into()),
+        (Command::Form, "0200"),
+        (Command::RegisterNode(node.clone()), "020101027231016101620163ac02"),
+        (settings, "0202017801010168020401"),
+        (drop_("x"), "02030178"),
+        (confirm(1, 2), "02040102"),
+        (register(1, &[("m", "f", FieldType::F64), ("m", "g", FieldType::Str)]), "02050102016d016600016d016704"),
+        (one_node, "0206ac02010801"),
+        (join(node), "0207ac02027231016101620163"),
     ] {
         let hex: String = command.encode().iter().map(|b| format!("{b:02x}")).collect();
         assert_eq!(hex, bytes, "{command:?}");
@@ -273,7 +336,9 @@ pub(crate) fn any_command() -> impl Strategy<Value = Command> {
     let field = ("[mn]?", "[fgh]", any_field_type());
     let shard_by = prop::option::of(prop::collection::vec("[xy]", 0..3));
     prop_oneof![
-        1 => (0_u128..3, 1_u32..4).prop_map(|(cluster, shards)| form(cluster, shards)),
+        1 => (0_u128..3, 1_u32..4).prop_map(|(cluster, shards)| init(cluster, shards)),
+        1 => (0_u32..5, 1_u16..3).prop_map(|(id, port)| join(node(id, port))),
+        1 => Just(Command::Form),
         1 => (0_u32..5, 1_u16..3).prop_map(|(id, port)| Command::RegisterNode(node(id, port))),
         4 => (name(), shard_by, -1_i64..9, any::<bool>()).prop_map(|(name, shard_by, future, if_absent)| {
             let future = Duration::from_nanos(future).unwrap_or_else(negative_duration);
@@ -321,7 +386,7 @@ proptest! {
     #[test]
     fn any_bytes_are_a_command_or_an_error(mut bytes: Vec<u8>, version in prop::bool::weighted(0.9)) {
         if version && !bytes.is_empty() {
-            bytes[0] = 1;
+            bytes[0] = crate::codec::VERSION;
         }
         if let Ok(command) = Command::decode(&bytes) {
             prop_assert_eq!(Command::decode(&command.encode()), Ok(command.clone()));
@@ -334,9 +399,40 @@ proptest! {
         let mut bytes = command.encode();
         let at = at.index(bytes.len());
         bytes[at] = byte;
-        if let Ok(command) = Command::decode(&bytes) && !matches!(command, Command::Form { .. }) {
+        if let Ok(command) = Command::decode(&bytes) {
             let _ = formed(1).apply(&command);
         }
         prop_assert!(Command::decode(&bytes[..at]).is_err(), "a part of a command is none");
     }
+}
+
+#[test]
+fn a_replaced_copy_keeps_its_place_and_never_its_id() {
+    let mut catalogue = formed(1);
+    let before = catalogue.shards()[&ShardId(1)].clone();
+    let replace = |replica| Command::ReplaceReplica { shard: ShardId(1), replica };
+    assert_eq!(catalogue.apply(&replace(before.preferred)), Reply::Replaced);
+    let after = catalogue.shards()[&ShardId(1)].clone();
+    let nodes = |shard: &Shard| shard.replicas.iter().map(|r| r.node).collect::<Vec<_>>();
+    assert_eq!(nodes(&after), nodes(&before));
+    let ids = |shard: &Shard| shard.replicas.iter().map(|r| r.id).collect::<BTreeSet<_>>();
+    assert_eq!(ids(&after).difference(&ids(&before)).copied().collect::<Vec<_>>(), [ReplicaId(4)]);
+    assert!(!ids(&after).contains(&before.preferred));
+    assert!(ids(&before).contains(&after.preferred), "a new copy never forms the group anew");
+    let version = catalogue.version();
+    assert_eq!(catalogue.apply(&replace(before.preferred)), Reply::Replaced);
+    assert_eq!((catalogue.version(), &catalogue.shards()[&ShardId(1)]), (version, &after), "again changes nothing");
+    let unknown = Command::ReplaceReplica { shard: ShardId(9), replica: ReplicaId(1) };
+    assert_eq!(catalogue.apply(&unknown), Reply::Refused(Refused::NoShard(ShardId(9))));
+}
+
+#[test]
+fn the_only_copy_is_not_replaced() {
+    let mut catalogue = Catalogue::default();
+    catalogue.apply(&Command::Init { cluster: ClusterId(7), nodes: 1, shards: 1, replication: 1 });
+    catalogue.apply(&join(node(1, 7_172)));
+    assert_eq!(catalogue.apply(&Command::Form), Reply::Formed);
+    let (shard, replica) = (ShardId(1), ReplicaId(1));
+    let refused = catalogue.apply(&Command::ReplaceReplica { shard, replica });
+    assert_eq!(refused, Reply::Refused(Refused::LastReplica { shard, replica }));
 }

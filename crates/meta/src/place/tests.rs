@@ -15,7 +15,7 @@ fn nodes(sizes: &[usize]) -> BTreeMap<NodeId, NodeSpec> {
             let addr = String::new();
             let region = format!("r{i}");
             let (addr_data, addr_raft, addr_http) = (addr.clone(), addr.clone(), addr);
-            nodes.insert(id, NodeSpec { id, region, addr_data, addr_raft, addr_http });
+            nodes.insert(id, NodeSpec { id, region, addr_data, addr_raft, addr_http, nonce: id.0.into() });
         }
     }
     nodes
@@ -35,6 +35,21 @@ fn three_regions_three_copies() {
     let seats = place(&nodes(&[1, 1, 1]), 3, 3).unwrap();
     let text: Vec<_> = seats.iter().map(|s| format!("{:?} led by {}", s.nodes, s.preferred)).collect();
     assert_eq!(text, ["[n1, n2, n3] led by n1", "[n1, n2, n3] led by n2", "[n1, n2, n3] led by n3"]);
+}
+
+#[test]
+fn one_three_or_five_vote_one_of_each_region_first() {
+    let text = |sizes: &[usize]| format!("{:?}", voters(&nodes(sizes)));
+    assert_eq!(text(&[]), "{}");
+    assert_eq!(text(&[1, 1]), "{n1}");
+    assert_eq!(text(&[1, 1, 1]), "{n1, n2, n3}");
+    assert_eq!(text(&[2, 1, 1]), "{n1, n2, n3}", "n4 is the second of its region");
+    assert_eq!(text(&[4]), "{n1, n2, n3}");
+    assert_eq!(text(&[5, 1]), "{n1, n2, n3, n4, n5}");
+    assert_eq!(text(&[6, 1, 1]), "{n1, n2, n3, n4, n5}");
+    let mut last = nodes(&[4]);
+    last.get_mut(&NodeId(4)).unwrap().region = "far".into();
+    assert_eq!(format!("{:?}", voters(&last)), "{n1, n2, n4}", "the only one of its region");
 }
 
 #[test]
