@@ -57,6 +57,11 @@ impl Front {
         async move { drop(stopping.wait_for(|stop| *stop).await) }
     }
 
+    /// Whether the router is to stop: what is under way is finished, and nobody should send more.
+    pub(crate) fn is_stopping(&self) -> bool {
+        *self.stopping.borrow()
+    }
+
     /// The context of a request that arrives now.
     pub(crate) fn context(&self, principal: Arc<str>, timeout: Duration, traceparent: Option<&str>) -> Context {
         Context { principal, deadline: self.env.clock.now() + timeout, traceparent: traceparent.map(Arc::from) }

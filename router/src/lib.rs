@@ -1,9 +1,10 @@
-//! The stateless front of a cluster: takes writes and queries from people and their programs, splits them by shard, and
-//! answers when every shard has.
+//! The stateless front of a cluster: takes writes, deletes and queries from people and their programs, splits them by shard,
+//! and answers when every shard has.
 //!
 //! Knows no engine, no Raft and no catalogue log: nodes are reached through `crates/client` alone. Keeps nothing that a
 //! restart would lose, and touches the world through `Env` only, so that [`run`] is the same in production and in simulation.
 
+mod delete; // a delete's way to all of its shards
 mod front; // what all requests share
 mod grpc; // the services for programs
 mod http; // the paths for foreign clients and operators

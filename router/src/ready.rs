@@ -23,6 +23,9 @@ pub(crate) struct Ready(Mutex<Option<(Instant, Result<(), Failure>)>>);
 impl Front {
     /// Nothing, or why not.
     pub(crate) async fn ready(&self) -> Result<(), Failure> {
+        if self.is_stopping() {
+            return Err(Failure::new(Code::NotReady, "this router is about to stop"));
+        }
         let mut last = self.ready.0.lock().await;
         if let Some((at, answer)) = &*last
             && self.env.clock.now() < *at + FRESH

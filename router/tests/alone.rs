@@ -74,6 +74,24 @@ async fn check_writes(env: &Env, http: &str) {
     assert!(head.starts_with("http/1.1 400") && body.contains("is no whole gzip"), "{head} {body}");
 }
 
+/// What is wrong with a delete is told before any node is asked.
+async fn check_deletes(env: &Env, http: &str) {
+    let post = async |head: &str, body: &str| {
+        ask(env, http, &format!("POST /api/v2/delete{head} HTTP/1.1"), body.as_bytes()).await
+    };
+    let times = r#""start":"2026-01-01T00:00:00Z","stop":"2026-01-02T00:00:00Z""#;
+    let (head, body) = post("?bucket=d&org=o", &format!("{{{times},\"predicate\":\"a=\\\"b\\\"\"}}")).await;
+    assert!(head.starts_with("http/1.1 503") && head.contains("retry-after: 1"), "{head}");
+    assert!(body.starts_with(r#"{"code":"unavailable","message":"E00"#), "{body}");
+    let (head, body) = post("?bucket=d", &format!("{{{times},\"predicate\":\"a!=b\"}}")).await;
+    assert!(head.starts_with("http/1.1 400"), "{head}");
+    assert!(body.starts_with(r#"{"code":"invalid","message":"E0001: the condition on \"a\" has !="#), "{body}");
+    let (head, body) = post("", &format!("{{{times}}}")).await;
+    assert!(head.starts_with("http/1.1 400") && body.contains("add bucket=NAME"), "{head} {body}");
+    let (head, body) = post("?bucket=d", "{}").await;
+    assert!(head.starts_with("http/1.1 400") && body.contains(r#"\"start\" is missing"#), "{head} {body}");
+}
+
 /// The rest of the body never comes.
 async fn check_late(env: &Env, http: &str) {
     let mut conn = env.net.connect(http).await.expect("it listens");
@@ -92,6 +110,13 @@ async fn check_grpc(env: &Env, grpc: &str) {
     let write = v1::WriteRequest { database: "d".into(), ..Default::default() };
     let failure = failure_of(&data.write(write).await.expect_err("no node is there"), true);
     assert_eq!(failure.code, Code::NotReady, "{failure}");
+    let range = Some(v1::TimeRange { start: 0, end: 1 });
+    let delete = v1::DeleteRequest { database: "d".into(), range, ..Default::default() };
+    let failure = failure_of(&data.delete(delete).await.expect_err("no node is there"), true);
+    assert_eq!(failure.code, Code::NotReady, "{failure}");
+    let delete = v1::DeleteRequest { database: "d".into(), ..Default::default() };
+    let failure = failure_of(&data.delete(delete).await.expect_err("no range"), true);
+    assert_eq!((failure.code, &*failure.message), (Code::BadRequest, "range is missing"));
     let many = v1::WriteRequest { rows: vec![v1::Row::default(); 1_000_001], ..Default::default() };
     let failure = failure_of(&data.write(many).await.expect_err("too many rows"), true);
     assert_eq!(failure.code, Code::OverLimit, "{failure}");
@@ -124,6 +149,7 @@ async fn a_router_without_nodes_says_so_and_stops() {
         let at = listening.await.expect("it starts");
         check_http(&env, &at.http).await;
         check_writes(&env, &at.http).await;
+        check_deletes(&env, &at.http).await;
         check_late(&env, &at.http).await;
         check_grpc(&env, &at.grpc).await;
         let taken = run(env.clone(), config(&at.http), |_| (), std::future::pending()).await;

@@ -10,11 +10,11 @@ use meridian_proto::{status_of, v1};
 use meridian_types::{Code, Failure, NodeId, ShardId};
 use tonic::{Request, Response, Status};
 
-use super::context;
+use super::{context, transfer};
 use crate::front::Front;
 
 /// Longest wait for one node's status: a node that is down must not hold up the picture of the others.
-const NODE_TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const NODE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The service.
 #[derive(Clone, Debug)]
@@ -55,6 +55,14 @@ impl v1::admin_server::Admin for Admin {
     }
 
     async fn node_status(&self, _: Request<v1::NodeStatusRequest>) -> Result<Response<v1::NodeStatusReply>, Status> {
+        ask_a_node()
+    }
+
+    async fn init_cluster(&self, _: Request<v1::InitClusterRequest>) -> Result<Response<v1::InitClusterReply>, Status> {
+        ask_a_node()
+    }
+
+    async fn join(&self, _: Request<v1::JoinRequest>) -> Result<Response<v1::JoinReply>, Status> {
         ask_a_node()
     }
 
@@ -101,11 +109,30 @@ impl v1::admin_server::Admin for Admin {
         ask_a_node()
     }
 
+    async fn checksum(&self, _: Request<v1::ChecksumRequest>) -> Result<Response<v1::ChecksumReply>, Status> {
+        ask_a_node()
+    }
+
     async fn confirm_dropped(
         &self,
         _: Request<v1::ConfirmDroppedRequest>,
     ) -> Result<Response<v1::ConfirmDroppedReply>, Status> {
         ask_a_node()
+    }
+
+    async fn replace_replica(
+        &self,
+        _: Request<v1::ReplaceReplicaRequest>,
+    ) -> Result<Response<v1::ReplaceReplicaReply>, Status> {
+        ask_a_node()
+    }
+
+    async fn transfer_leader(
+        &self,
+        request: Request<v1::TransferShardLeaderRequest>,
+    ) -> Result<Response<v1::TransferShardLeaderReply>, Status> {
+        let context = self.context(&request);
+        answered(transfer::transfer_leader(&self.0, &context, request.into_inner()).await)
     }
 }
 

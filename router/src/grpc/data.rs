@@ -1,16 +1,17 @@
-//! `meridian.v1.Data`: rows, frames and queries. A message is 4 MiB and its headers at most; larger ones are refused by the
-//! transport before they are decoded.
+//! `meridian.v1.Data`: rows, frames, deletes and queries. A message is 4 MiB and its headers at most; larger ones are refused
+//! by the transport before they are decoded.
 
 use std::pin::Pin;
 use std::sync::Arc;
 
 use futures::{Stream, StreamExt};
 use meridian_proto::{request_id, status_of, v1};
-use meridian_types::{Code, Failure, limits};
+use meridian_types::{Code, Failure, Witness, limits};
 use prost::Message;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::context;
+use crate::delete::selection;
 use crate::front::{Front, QUERY_TIMEOUT};
 use crate::write::{Failed, Ids, Refusal, Source, Stored, counted};
 
@@ -72,6 +73,13 @@ impl v1::data_server::Data for Data {
         Ok(Response::new(Box::pin(replies.buffer_unordered(FRAMES_MAX))))
     }
 
+    async fn delete(&self, request: Request<v1::DeleteRequest>) -> Result<Response<v1::DeleteReply>, Status> {
+        let context = context(&self.0, &request, self.0.config.request_timeout);
+        let witnesses = delete_rows(&self.0, &context, request.into_inner()).await;
+        let witnesses = witnesses.map_err(|failure| status_of(&failure))?.into_iter().map(Into::into).collect();
+        Ok(Response::new(v1::DeleteReply { witnesses }))
+    }
+
     async fn query(&self, request: Request<v1::Select>) -> Result<Response<Self::QueryStream>, Status> {
         let context = context(&self.0, &request, QUERY_TIMEOUT);
         let answer = Arc::clone(&self.0).query(context, request.into_inner()).await;
@@ -85,19 +93,30 @@ async fn write_rows(
     request: v1::WriteRequest,
 ) -> Result<Stored, Failed> {
     check_count(request.rows.len())?;
-    let ids = match &request.request {
-        None => Ids::Own,
-        id => Ids::Exactly {
-            request: request_id(id.as_ref()).map_err(Failure::from)?,
-            pending_from: request.pending_from,
-        },
-    };
+    let ids = ids(request.request.as_ref(), request.pending_from)?;
     let bytes = request.encoded_len();
     let mut held = front.budget.hold();
     held.grow_to(bytes)?;
     front.metrics.body_bytes.inc_by(bytes as u64);
     let rows = Arc::new(request.rows);
     front.write(context, &request.database, Source::Rows { rows, bytes }, ids).await
+}
+
+async fn delete_rows(
+    front: &Front,
+    context: &meridian_env::Context,
+    request: v1::DeleteRequest,
+) -> Result<Vec<Witness>, Failure> {
+    let ids = ids(request.request.as_ref(), request.pending_from)?;
+    let selection = selection(&request)?;
+    front.delete("delete", context, &request.database, selection, ids).await
+}
+
+fn ids(request: Option<&v1::RequestId>, pending_from: u64) -> Result<Ids, Failure> {
+    match request {
+        None => Ok(Ids::Own),
+        id => Ok(Ids::Exactly { request: request_id(id)?, pending_from }),
+    }
 }
 
 /// Each row has a point at least, or is refused.

@@ -2,6 +2,7 @@
 
 mod admin; // what operators ask
 mod data; // writes and queries
+mod transfer; // a shard's leader hands over
 
 use std::sync::Arc;
 use std::time::Duration;

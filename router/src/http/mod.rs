@@ -2,6 +2,7 @@
 
 mod answer; // what a write came to, in the words of v1 and v2
 mod body; // bytes off the wire, undone and bounded
+mod delete; // POST /api/v2/delete
 mod key; // Idempotency-Key
 mod write; // POST /api/v2/write and /write
 
@@ -33,6 +34,7 @@ fn paths(front: Arc<Front>) -> Router {
     Router::new()
         .route("/api/v2/write", post(write::v2))
         .route("/write", post(write::v1))
+        .route("/api/v2/delete", post(delete::v2))
         .route("/ping", get(ping))
         .route("/health", get(health))
         .route("/ready", get(ready))
@@ -73,6 +75,6 @@ async fn metrics(State(front): State<Arc<Front>>) -> Response {
 
 async fn nothing_here() -> Response {
     let message = "nothing is served here or by this method: POST /api/v2/write?bucket=NAME, POST /write?db=NAME, \
-                   GET /ping, /health, /ready, /metrics";
+                   POST /api/v2/delete?bucket=NAME, GET /ping, /health, /ready, /metrics";
     answer::failure(answer::Dialect::V2, &Failure::new(Code::NoSuchPath, message))
 }

@@ -95,7 +95,8 @@ fn target(dialect: Dialect, params: Params) -> Result<(String, Precision), Failu
     Ok((database, precision))
 }
 
-fn ids(headers: &HeaderMap) -> Result<Ids, Failure> {
+/// How the request is named.
+pub(super) fn ids(headers: &HeaderMap) -> Result<Ids, Failure> {
     let mut keys = headers.get_all("idempotency-key").iter();
     let Some(key) = keys.next() else { return Ok(Ids::Own) };
     if keys.next().is_some() {
@@ -104,7 +105,7 @@ fn ids(headers: &HeaderMap) -> Result<Ids, Failure> {
     Ok(Ids::Key(key::session(key.as_bytes().trim_ascii())?))
 }
 
-fn bad_request(text: String) -> Failure {
+pub(super) fn bad_request(text: String) -> Failure {
     Failure::new(Code::BadRequest, text)
 }
 

@@ -23,6 +23,8 @@ use crate::metrics::outcome_of;
 use gather::Gather;
 use plan::Asked;
 
+pub(crate) use plan::match_op;
+
 /// Messages that wait for a slow client; the rest waits with the shards.
 const MESSAGES_WAITING: usize = 2;
 /// When to try again while too many queries are under way.

@@ -123,14 +123,18 @@ fn window(every: i64, offset: i64) -> Result<Option<Window>, QueryError> {
 }
 
 fn matcher(matcher: &v1::Matcher) -> Result<Matcher, QueryError> {
-    let op = match matcher.op() {
-        v1::MatchOp::Unspecified => return Err(ConvertError::Unknown("matcher", matcher.op.into()).into()),
-        v1::MatchOp::Eq => MatchOp::Eq,
-        v1::MatchOp::NotEq => MatchOp::NotEq,
-        v1::MatchOp::Re => MatchOp::Re,
-        v1::MatchOp::NotRe => MatchOp::NotRe,
-    };
-    Ok(Matcher::new(&matcher.tag, op, &matcher.value)?)
+    Ok(Matcher::new(&matcher.tag, match_op(matcher)?, &matcher.value)?)
+}
+
+/// The comparison that a message names.
+pub(crate) fn match_op(matcher: &v1::Matcher) -> Result<MatchOp, ConvertError> {
+    match matcher.op() {
+        v1::MatchOp::Unspecified => Err(ConvertError::Unknown("matcher", matcher.op.into())),
+        v1::MatchOp::Eq => Ok(MatchOp::Eq),
+        v1::MatchOp::NotEq => Ok(MatchOp::NotEq),
+        v1::MatchOp::Re => Ok(MatchOp::Re),
+        v1::MatchOp::NotRe => Ok(MatchOp::NotRe),
+    }
 }
 
 /// By its number on the wire: prost's own accessor leaves out what it does not know, and so would answer another question.

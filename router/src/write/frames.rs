@@ -11,7 +11,7 @@ use meridian_types::{Code, Failure, ShardId, Timestamp, limits};
 
 use super::prepare::not_one_frame;
 use super::refused::Refused;
-use super::{INLINE_BYTES_MAX, Ids, Stored, Unseen, check_birth, is_made, latest, no_owner};
+use super::{INLINE_BYTES_MAX, Ids, Stored, Unseen, check_birth, earliest, is_made, latest, no_owner};
 use crate::front::Front;
 
 impl Front {
@@ -25,13 +25,13 @@ impl Front {
         self.metrics.body_bytes.inc_by(request.frame.len() as u64);
         let frame = self.heavy(request.frame.len(), move || check(request.frame)).await?;
         let mut database = self.target(context, &request.database).await?;
-        check_times(&frame, latest(&database, clock))?;
+        check_times(&frame, &database, ids, clock)?;
         let unseen = unseen(&self.cluster.map(), &database, &frame)?;
         if !unseen.is_empty() {
             if !is_made(&database) {
                 database = self.made(context, database).await?;
                 // Another request may have made it, with its own settings.
-                check_times(&frame, latest(&database, clock))?;
+                check_times(&frame, &database, ids, clock)?;
             }
             self.register(context, database.id, &unseen).await?;
         }
@@ -56,13 +56,20 @@ fn check(bytes: Bytes) -> Result<Frame, Failure> {
     Frame::check(bytes).map_err(|error| Failure::new(error.code(), error.to_string()))
 }
 
-fn check_times(frame: &Frame, latest: Timestamp) -> Result<(), Failure> {
-    let last = frame.tables().iter().flat_map(|table| table.times()).max();
-    let Some(time) = last.filter(|time| **time > latest.nanos()) else { return Ok(()) };
-    let text = format!(
-        "the frame has the time {time} ns, after {latest}, the last that the database's `future` setting allows now"
-    );
-    Err(Failure::new(Code::TimeOutOfRange, text))
+fn check_times(frame: &Frame, database: &Database, ids: Ids, clock: Timestamp) -> Result<(), Failure> {
+    let times = || frame.tables().iter().flat_map(|table| table.times().iter().copied());
+    let latest = latest(database, clock);
+    let text = if let Some(time) = times().max().filter(|time| *time > latest.nanos()) {
+        format!(
+            "the frame has the time {time} ns, after {latest}, the last that the database's `future` setting allows now"
+        )
+    } else if let Some(time) = times().min().filter(|time| *time < earliest(database, ids, clock).nanos()) {
+        let Database { retention, name, .. } = database;
+        format!("the frame has the time {time} ns, older than the retention of {retention} of database {name:?}")
+    } else {
+        return Ok(());
+    };
+    Err(Failure::new(Code::TimeOutOfRange, text + ": nothing of the frame is stored"))
 }
 
 /// The fields of a frame that the map lacks; refuses the frame if it has one of another type.

@@ -24,13 +24,14 @@ use tracing::{Instrument, Span};
 use crate::front::Front;
 use crate::metrics::outcome_of;
 use prepare::{Prepared, Rules, prepare};
-use target::{is_made, latest};
+use target::{earliest, is_made, latest};
 use unseen::Unseen;
 
 pub(crate) use budget::{Budget, Held};
 pub(crate) use refused::{Refusal, Refused};
 pub(crate) use sessions::Sessions;
 pub(crate) use source::Source;
+pub(crate) use verdict::badness;
 
 /// Above this size, input is worked on by the threads for that, not where connections are served.
 const INLINE_BYTES_MAX: usize = 64 << 10;
@@ -38,7 +39,7 @@ const INLINE_BYTES_MAX: usize = 64 << 10;
 /// client whose clock is fast would outlive the sessions of everybody else.
 const SESSION_AHEAD_NANOS_MAX: i64 = 30 * 1_000_000_000;
 
-/// How the frames of a request are named.
+/// How the frames of a request, or its deletes, are named.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Ids {
     /// By this router: each frame anew. At least once.
@@ -125,6 +126,7 @@ impl Front {
                 Ids::Key(session) => Some(session.birth),
                 Ids::Exactly { .. } => None,
             },
+            earliest: earliest(&database, ids, clock),
             latest: latest(&database, if let Ids::Key(session) = ids { session.birth } else { clock }),
             database,
             one_frame: matches!(ids, Ids::Exactly { .. }),
@@ -155,7 +157,7 @@ impl Front {
     }
 }
 
-fn check_birth(ids: Ids, clock: Timestamp) -> Result<(), Failure> {
+pub(crate) fn check_birth(ids: Ids, clock: Timestamp) -> Result<(), Failure> {
     let birth = match ids {
         Ids::Own => return Ok(()),
         Ids::Key(session) => session.birth,

@@ -24,6 +24,8 @@ pub(crate) struct Rules {
     pub(crate) database: Arc<Database>,
     /// For rows without a time; `None` refuses them.
     pub(crate) default_time: Option<Timestamp>,
+    /// The first instant that a row may have.
+    pub(crate) earliest: Timestamp,
     /// The last instant that a row may have.
     pub(crate) latest: Timestamp,
     /// Whether a shard may get one frame only.
@@ -108,6 +110,10 @@ impl Preparing<'_> {
         let time = row.time.or(self.rules.default_time).ok_or(RowError::NoTime)?;
         if time > self.rules.latest {
             return Err(RowError::Ahead { time, latest: self.rules.latest });
+        }
+        if time < self.rules.earliest {
+            let Database { retention, name, .. } = &*self.rules.database;
+            return Err(RowError::Old { time, retention: *retention, database: name.clone() });
         }
         let known = self.rules.map.fields(self.rules.database.id, row.measurement);
         let type_of = |name: &str| known.and_then(|fields| fields.get(name)).copied();

@@ -3,7 +3,7 @@
 use meridian_dialect::line_protocol::LineError;
 use meridian_frame::PushError;
 use meridian_proto::ConvertError;
-use meridian_types::{Code, FieldType, KeyError, TimeError, Timestamp, limits};
+use meridian_types::{Code, Duration, FieldType, KeyError, TimeError, Timestamp, limits};
 
 use crate::front::clip;
 
@@ -77,6 +77,11 @@ pub(crate) enum RowError {
         "timestamp {time} is after {latest}, the last that the database's `future` setting allows now: check the precision and the clock"
     )]
     Ahead { time: Timestamp, latest: Timestamp },
+    /// A time that is too far back.
+    #[error(
+        "timestamp {time} is older than the retention of {retention} of database {database:?}: check the precision, or write it to a database that keeps points for longer"
+    )]
+    Old { time: Timestamp, retention: Duration, database: String },
     /// No time in a row of a request that may be repeated.
     #[error("the row has no time: a request with an id must give times, so that its repetition is the same request")]
     NoTime,
@@ -99,7 +104,7 @@ impl RowError {
             Self::Line(error) => error.code(),
             Self::Key(KeyError::TooMany(_) | KeyError::ValueTooLong { .. } | KeyError::KeyTooLong(_))
             | Self::NoRoom { .. } => Code::OverLimit,
-            Self::Time(_) | Self::Ahead { .. } => Code::TimeOutOfRange,
+            Self::Time(_) | Self::Ahead { .. } | Self::Old { .. } => Code::TimeOutOfRange,
             Self::Type { .. } => Code::TypeConflict,
             Self::Push(error) => error.code(),
             Self::Key(_) | Self::Part(_) | Self::NoTime => Code::BadRequest,

@@ -7,7 +7,7 @@ use meridian_client::Database;
 use meridian_env::Context;
 use meridian_types::{DatabaseId, Duration, Failure, Timestamp, limits};
 
-use super::Unseen;
+use super::{Ids, Unseen};
 use crate::front::Front;
 
 /// Fields of one call to the catalogue, and the bytes of their names.
@@ -66,4 +66,38 @@ pub(super) fn is_made(database: &Database) -> bool {
 pub(super) fn latest(database: &Database, now: Timestamp) -> Timestamp {
     let future = database.future.nanos();
     now.saturating_add(if future == 0 { limits::FUTURE_DEFAULT_NANOS } else { future })
+}
+
+/// The first instant that a point of the database may have when it is `clock`: what is older would go at once. What has a
+/// name is judged by the birth of that, lest a repetition that comes later be another request, or be called refused though
+/// it is stored.
+pub(super) fn earliest(database: &Database, ids: Ids, clock: Timestamp) -> Timestamp {
+    let now = match ids {
+        Ids::Own => clock,
+        Ids::Key(session) => session.birth,
+        Ids::Exactly { request, .. } => request.session.birth,
+    };
+    match database.retention.nanos() {
+        0 => Timestamp::MIN,
+        retention => now.saturating_add(-retention),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use meridian_types::{RequestId, SessionId};
+
+    use super::*;
+
+    #[test]
+    fn what_has_a_name_is_judged_by_its_birth() {
+        let at = |nanos| Timestamp::new(nanos).expect("in range");
+        let session = SessionId { birth: at(90), nonce: 7 };
+        let exactly = Ids::Exactly { request: RequestId { session, seq: 1 }, pending_from: 0 };
+        let mut database = not_made("d");
+        assert_eq!(earliest(&database, Ids::Own, at(100)), Timestamp::MIN, "for ever");
+        database.retention = Duration::from_nanos(30).expect("not negative");
+        let found = [Ids::Own, Ids::Key(session), exactly].map(|ids| earliest(&database, ids, at(100)).nanos());
+        assert_eq!(found, [70, 60, 60]);
+    }
 }

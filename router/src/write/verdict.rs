@@ -47,7 +47,7 @@ fn fates(outcomes: &[ShardOutcome]) -> String {
 }
 
 /// Which of two kinds tells the caller of a whole request more of what it must reckon with.
-fn badness(kind: Kind) -> u8 {
+pub(crate) fn badness(kind: Kind) -> u8 {
     match kind {
         Kind::Retry => 0,
         Kind::Overloaded => 1,

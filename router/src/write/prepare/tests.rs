@@ -28,6 +28,7 @@ fn rules(fields: &[(&str, FieldType)]) -> Rules {
         map: Arc::new(Map::default().updated(update).expect("a valid update")),
         database: Arc::new(Database::try_from(database).expect("valid")),
         default_time: Some(time(5_000)),
+        earliest: Timestamp::MIN,
         latest: time(10_000),
         one_frame: false,
         registered: false,
@@ -90,6 +91,31 @@ fn good_lines_become_rows_and_bad_ones_are_named() {
         ]
     );
     assert_eq!((prepared.rows, prepared.refused.total()), (6, 3));
+}
+
+#[test]
+fn what_is_older_than_the_retention_is_refused_by_line_and_by_row() {
+    let mut rules = rules(&[("v", FieldType::F64)]);
+    let week = meridian_types::parse_duration("7d").expect("a span");
+    rules.database = Arc::new(Database { retention: week, ..(*rules.database).clone() });
+    rules.earliest = time(100);
+    let prepared = prepare(&rules, &lines("cpu v=1 100\ncpu v=2 99\ncpu v=3\ncpu v=4 -1")).expect("no failure");
+    assert_eq!(rows(&prepared), ["cpu{} v=F64(1.0) @100", "cpu{} v=F64(3.0) @5000"]);
+    let remedy = "is older than the retention of 1w of database \"d\": check the precision, or write it to a database \
+                  that keeps points for longer";
+    assert_eq!(
+        refused(&prepared),
+        [
+            format!("2 E0005 timestamp 1970-01-01T00:00:00.000000099Z {remedy}"),
+            format!("4 E0005 timestamp 1969-12-31T23:59:59.999999999Z {remedy}"),
+        ]
+    );
+    let field = v1::Field { name: "v".into(), value: Some(v1::field::Value::F64(1.0)) };
+    let row = |time| v1::Row { measurement: "cpu".into(), time: Some(time), fields: vec![field.clone()], tags: vec![] };
+    let prepared = prepare(&rules, &Source::Rows { rows: vec![row(100), row(99)].into(), bytes: 100 });
+    let prepared = prepared.expect("no failure of the whole");
+    assert_eq!(rows(&prepared), ["cpu{} v=F64(1.0) @100"]);
+    assert_eq!(refused(&prepared), [format!("1 E0005 timestamp 1970-01-01T00:00:00.000000099Z {remedy}")]);
 }
 
 #[test]
