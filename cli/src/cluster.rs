@@ -1,6 +1,7 @@
-//! `meridian cluster`: what the cluster looks like now.
+//! `meridian cluster`: begins a cluster, and shows what it looks like now.
 
-mod status;
+mod init;
+pub(crate) mod status;
 
 use meridian_proto::v1;
 
@@ -9,8 +10,9 @@ use crate::failure::CliError;
 use crate::output;
 use crate::server::Server;
 
-/// The cluster: its nodes, shards and leaders.
+/// The cluster: its beginning, its nodes, shards and leaders.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  meridian cluster status")]
 pub(crate) struct Args {
     #[command(subcommand)]
     command: Command,
@@ -18,7 +20,15 @@ pub(crate) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    Init(init::InitArgs),
     Status(StatusArgs),
+}
+
+impl Args {
+    /// Whether it is a node that is asked, and no router.
+    pub(crate) fn asks_a_node(&self) -> bool {
+        matches!(self.command, Command::Init(_))
+    }
 }
 
 /// Show every replica: where it is, whether it leads, how far behind its leader it is
@@ -39,7 +49,10 @@ struct StatusArgs {
 
 /// Runs the command.
 pub(crate) async fn run(args: Args, server: &Server) -> Result<(), CliError> {
-    let Command::Status(args) = args.command;
+    let args = match args.command {
+        Command::Init(args) => return init::run(args, server).await,
+        Command::Status(args) => args,
+    };
     let mut admin = server.admin().await?;
     let reply = server.ask(admin.cluster_status(v1::ClusterStatusRequest {})).await?;
     let status = Status::from(reply.into_inner());

@@ -13,6 +13,7 @@ use crate::{input, output, table};
 
 /// Databases: each has its own measurements, retention and placement.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  meridian db list")]
 pub(crate) struct Args {
     #[command(subcommand)]
     command: Command,

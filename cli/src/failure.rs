@@ -86,7 +86,7 @@ mod tests {
     use meridian_types::Code;
 
     use super::*;
-    use crate::server::{about_database, unreachable};
+    use crate::server::{about_database, about_shard, unreachable};
 
     #[test]
     fn errors_teach() {
@@ -100,6 +100,9 @@ mod tests {
             CliError::from(Failure::new(Code::Overloaded, "512 MiB are under way")),
             CliError::from(Failure::new(Code::Unknown, "127.0.0.1:7171 did not answer within 30s")),
             CliError::usage("nobody is there to be asked", "meridian db drop x --yes"),
+            about_shard(Failure::new(Code::NoGroup, "there is no shard s9: the cluster has s1 to s8")),
+            about_shard(Failure::new(Code::NotReady, "n2 is 2001 entries behind n1 in s3, over the limit of 1000")),
+            about_shard(Failure::new(Code::BadRequest, "the request is malformed")),
             CliError::Output(io::Error::other("no space left")),
             CliError::ReaderGone,
             CliError::Interrupted,

@@ -4,18 +4,26 @@
 //! library could decide.
 
 mod cluster;
+mod completion;
 mod db;
+mod delete;
 mod dev;
 mod failure;
 mod input;
+mod inspect;
 mod node;
 mod output;
 mod query;
 mod router;
 mod serve;
 mod server;
+mod settings;
+mod shard;
 mod table;
 mod write;
+
+#[cfg(test)]
+mod manual; // docs/cli.md is current
 
 use std::process::ExitCode;
 
@@ -31,18 +39,35 @@ use crate::server::Server;
 #[derive(Debug, Parser)]
 #[command(name = "meridian", version, after_help = AFTER_HELP)]
 struct Cli {
-    /// Router to talk to, its gRPC address
-    #[arg(long, global = true, env = "MERIDIAN_SERVER", value_name = "HOST:PORT", default_value = "127.0.0.1:7171")]
-    server: String,
+    /// Router to talk to, its gRPC address [default: 127.0.0.1:7171]
+    #[arg(
+        long,
+        global = true,
+        help_heading = GLOBAL,
+        env = "MERIDIAN_SERVER",
+        hide_env_values = true,
+        value_name = "HOST:PORT"
+    )]
+    server: Option<String>,
     /// Longest wait for one answer, retries included
-    #[arg(long, global = true, value_name = "SPAN", default_value = "30s", value_parser = positive_duration)]
+    #[arg(
+        long,
+        global = true,
+        help_heading = GLOBAL,
+        value_name = "SPAN",
+        default_value = "30s",
+        value_parser = positive_duration
+    )]
     timeout: Duration,
     /// What to log to stderr, such as `info` or `meridian_client=debug`
-    #[arg(long, global = true, env = "RUST_LOG", value_name = "FILTER")]
+    #[arg(long, global = true, help_heading = GLOBAL, env = "RUST_LOG", hide_env_values = true, value_name = "FILTER")]
     log: Option<String>,
     #[command(subcommand)]
     command: Command,
 }
+
+/// Above the options that every command has.
+const GLOBAL: &str = "Global options";
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -56,26 +81,42 @@ Exit codes: 0 done, 1 broken, 2 usage, 3 refused, 4 not found or exists, 5 not a
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     Dev(dev::Args),
-    Node(node::Args),
-    Router(router::Args),
+    Node(settings::Args<node::Node>),
+    Router(settings::Args<router::Router>),
     /// Store line protocol from a file or stdin
-    Write(write::Args),
+    Write(write::WriteArgs),
+    /// Store much line protocol, plain or gzip, fast and with an exact summary
+    Import(write::ImportArgs),
     /// Ask for raw points or aggregates of one measurement
     Query(query::Args),
-    /// See nodes, shards and leaders
+    /// Delete rows of one measurement in a range of time
+    Delete(delete::Args),
+    /// Begin a cluster; see nodes, shards and leaders
     Cluster(cluster::Args),
+    /// List shards, and choose who leads them
+    Shard(shard::Args),
     /// Create, list and drop databases
     Db(db::Args),
+    Inspect(inspect::Args),
+    Completion(completion::Args),
 }
 
 impl Command {
+    /// Whom to ask where neither `--server` nor `MERIDIAN_SERVER` says.
+    fn server_default(&self) -> &'static str {
+        match self {
+            Self::Cluster(args) if args.asks_a_node() => "127.0.0.1:7172",
+            _ => "127.0.0.1:7171",
+        }
+    }
+
     /// What is logged where neither `--log` nor `RUST_LOG` says.
     fn log_default(&self) -> &'static str {
         match self {
             Self::Node(_) | Self::Router(_) => "info,openraft=warn",
             // One terminal for a whole cluster: elections and the end of peers are no news, and what halts a node we say ourselves.
             Self::Dev(_) => "warn,openraft=off",
-            Self::Write(_) | Self::Query(_) | Self::Cluster(_) | Self::Db(_) => "warn",
+            _ => "warn",
         }
     }
 }
@@ -110,15 +151,21 @@ fn start_log(filter: &str) -> Result<(), CliError> {
 }
 
 async fn run(cli: Cli, env: Env) -> Result<(), CliError> {
-    let server = Server::new(env.clone(), cli.server, cli.timeout);
+    let address = cli.server.unwrap_or_else(|| cli.command.server_default().to_owned());
+    let server = Server::new(env.clone(), address, cli.timeout);
     match cli.command {
         Command::Dev(args) => dev::run(env, args).await,
         Command::Node(args) => node::run(env, args).await,
         Command::Router(args) => router::run(env, args).await,
-        Command::Write(args) => until_interrupt(write::run(args, &server)).await,
+        Command::Write(args) => write::write(args, &server).await,
+        Command::Import(args) => write::import(args, &server).await,
         Command::Query(args) => until_interrupt(query::run(args, &server)).await,
+        Command::Delete(args) => until_interrupt(delete::run(args, &server)).await,
         Command::Cluster(args) => until_interrupt(cluster::run(args, &server)).await,
+        Command::Shard(args) => until_interrupt(shard::run(args, &server)).await,
         Command::Db(args) => until_interrupt(db::run(args, &server)).await,
+        Command::Inspect(args) => until_interrupt(inspect::run(env, args)).await,
+        Command::Completion(args) => completion::run(&args),
     }
 }
 
@@ -169,7 +216,15 @@ mod tests {
             "write --db metrics",
             "write --db metrics --precision ms -",
             "write --db metrics points.txt --timeout 5s",
+            "import points.lp.gz --db metrics",
+            "import - --db metrics --precision s --batch-lines 1000 --parallel 1 --json",
+            "shard list --json",
+            "shard transfer-leader s3 --to n2",
+            "shard transfer-leader 3 --to 2 --json",
+            "inspect ./meridian-data/n1 --force --json",
+            "completion elvish",
             "query cpu --db m --fields a,b --where host=a --where region!~eu.* --start -1h --end now --desc --limit 5",
+            "delete cpu --db m --where host=a --where region!=eu --start -1h --end now --yes",
             "query cpu --db m --every 1m --offset 10s --agg mean,max --group-by host,region --format csv",
         ] {
             assert!(parsed(line).is_ok(), "{line}: {:?}", parsed(line));

@@ -1,108 +1,153 @@
-//! `meridian node`: one storage node of a cluster whose members are named on the command line.
+//! `meridian node`: one storage node.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::time::Duration;
 
 use meridian_env::Env;
-use meridian_node::{Config, Listen, LogSettings, Member, Timing};
-use meridian_types::{NodeId, limits};
+use meridian_node::{Addresses, Config, LogSettings, StorageSettings, Timing};
 
 use crate::failure::CliError;
 use crate::output;
-use crate::serve;
+use crate::serve::{self, Signals};
+use crate::settings::{self, Program, Setting, Shape, Values};
 
-/// Start one storage node
-///
-/// Every node of a cluster is told the same --cluster, --shards and --member list.
-///
-/// Example, on the first of three machines:
-///   meridian node --data /var/lib/meridian --cluster 5f…(32 hex digits) --node 1 --new \
-///     --member 1=eu,10.0.0.1 --member 2=us,10.0.0.2 --member 3=asia,10.0.0.3 --insecure-listen
-#[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
-pub(crate) struct Args {
-    /// Where this node's data goes
-    #[arg(long, value_name = "DIR")]
-    data: PathBuf,
-    /// The cluster's id: 32 hexadecimal digits, the same on every node, never used before
-    #[arg(long, value_name = "HEX")]
-    cluster: String,
-    /// Which member this node is
-    #[arg(long, value_name = "N")]
-    node: u32,
-    /// A node of the cluster, repeated for each: its number, region, and host with the ports of gRPC, Raft and HTTP
-    #[arg(long = "member", value_name = "N=REGION,HOST[:GRPC:RAFT:HTTP]", required = true)]
-    members: Vec<String>,
-    /// Shards that the cluster is formed with
-    #[arg(long, default_value_t = 8, value_name = "N")]
-    shards: u32,
-    /// This is the node's first start: an empty --data is right
-    #[arg(long)]
-    new: bool,
-    /// Allow addresses that other machines can reach, although there is no TLS and no login yet
-    #[arg(long)]
-    insecure_listen: bool,
+/// A storage node as something that has settings.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Node;
+
+impl Program for Node {
+    const NAME: &'static str = "node";
+    const ABOUT: &'static str = "Start one storage node";
+    const EXAMPLES: &'static str = "\
+A node that has no data yet belongs to no cluster: it asks those that it is to join, until one of
+them lets it in, or until `meridian cluster init` tells it to begin one. From then on its directory
+says who it is, and it needs no --join any more.
+
+Example, on each of three machines, then once on any of them:
+  meridian node --data /var/lib/meridian --region eu --join db-1:7172,db-2:7172,db-3:7172 \\
+    --listen-data 0.0.0.0:7172 --listen-raft 0.0.0.0:7173 --listen-http 0.0.0.0:7174 \\
+    --advertise db-1 --insecure-listen
+  meridian cluster init --server db-1:7172 --nodes 3 --shards 8";
+    const SETTINGS: &'static [Setting] = &[
+        Setting { key: "data", shape: Shape::One("DIR"), default: None, help: "Where this node's data goes" },
+        Setting {
+            key: "region",
+            shape: Shape::One("NAME"),
+            default: Some("default"),
+            help: "Where it stands: copies of a shard go to different regions first; never changes",
+        },
+        Setting {
+            key: "join",
+            shape: Shape::Many("HOST:PORT"),
+            default: Some(""),
+            help: "gRPC addresses of nodes to ask for a cluster; its own may be among them",
+        },
+        Setting {
+            key: "listen_data",
+            shape: Shape::One("HOST:PORT"),
+            default: Some("127.0.0.1:7172"),
+            help: "Where to listen for routers, operators and nodes that join",
+        },
+        Setting {
+            key: "listen_raft",
+            shape: Shape::One("HOST:PORT"),
+            default: Some("127.0.0.1:7173"),
+            help: "Where to listen for the replicas on other nodes",
+        },
+        Setting {
+            key: "listen_http",
+            shape: Shape::One("HOST:PORT"),
+            default: Some("127.0.0.1:7174"),
+            help: "Where to listen for /metrics, /health and /ready",
+        },
+        Setting {
+            key: "advertise",
+            shape: Shape::One("HOST"),
+            default: Some(""),
+            help: "Host under which others reach this node; without it, the host of each address where it listens",
+        },
+        Setting {
+            key: "insecure_listen",
+            shape: Shape::Switch,
+            default: Some("false"),
+            help: "Allow addresses that other machines can reach, although there is no TLS and no login yet",
+        },
+        Setting {
+            key: "memory_bytes",
+            shape: Shape::One("SIZE"),
+            default: Some("1GiB"),
+            help: "Memory of points that are in no file yet; beyond it writes have to wait",
+        },
+        Setting {
+            key: "log_bytes",
+            shape: Shape::One("SIZE"),
+            default: Some("1GiB"),
+            help: "Size of the log on disk that is aimed at, all groups together",
+        },
+        Setting {
+            key: "flush_after",
+            shape: Shape::One("SPAN"),
+            default: Some("10m"),
+            help: "Longest time that points stay in memory and log alone",
+        },
+        Setting {
+            key: "snapshot_bytes_per_second",
+            shape: Shape::One("SIZE"),
+            default: Some("64MiB"),
+            help: "Speed at which replicas are sent to other nodes",
+        },
+    ];
 }
 
-pub(crate) async fn run(env: Env, args: Args) -> Result<(), CliError> {
-    let config = config(&args)?;
-    let listen = &config.listen;
-    serve::check_listen(&[&listen.data, &listen.raft, &listen.http], args.insecure_listen)?;
-    let node = config.node;
-    let told = move |at: meridian_node::Started| {
-        output::say(&format!("{node} listens: grpc {}, raft {}, http {}", at.data, at.raft, at.http));
+pub(crate) async fn run(env: Env, args: settings::Args<Node>) -> Result<(), CliError> {
+    let mut values = serve::read_settings(&env, &args).await?;
+    let config = config(&mut values);
+    values.finish()?;
+    let told = |at: Addresses| {
+        output::say(&format!("node listens: grpc {}, raft {}, http {}", at.data, at.raft, at.http));
     };
-    let ended = meridian_node::run(env, config, told, serve::interrupted()).await;
+    let signals = Signals::new();
+    let ended = tokio::select! {
+        biased;
+        ended = meridian_node::run(env, config, told, signals.first()) => ended,
+        () = signals.second() => return Err(CliError::Interrupted),
+    };
     ended.map_err(|error| serve::node_ended(Ok(Err(error))).into())
 }
 
-fn config(args: &Args) -> Result<Config, CliError> {
-    let bad = |message: String| CliError::usage(message, "meridian node --help");
-    let cluster = u128::from_str_radix(&args.cluster, 16).ok().filter(|_| args.cluster.len() == 32);
-    let cluster = cluster.ok_or_else(|| bad(format!("--cluster {:?} is not 32 hexadecimal digits", args.cluster)))?;
-    let mut members = BTreeMap::new();
-    for text in &args.members {
-        let (node, member) = member(text)
-            .ok_or_else(|| bad(format!("--member {text:?} is not N=REGION,HOST or N=REGION,HOST:GRPC:RAFT:HTTP")))?;
-        if members.insert(node, member).is_some() {
-            return Err(bad(format!("--member names {node} twice")));
-        }
-    }
-    let node = NodeId(args.node);
-    let own = members.get(&node).ok_or_else(|| bad(format!("--node {} is not among the members", args.node)))?;
-    if !(1..=limits::SHARDS_MAX).contains(&args.shards) {
-        return Err(bad(format!("--shards {} is outside 1 to {}", args.shards, limits::SHARDS_MAX)));
-    }
-    let listen = Listen { data: own.data.clone(), raft: own.raft.clone(), http: own.http.clone() };
-    let replication = u8::try_from(members.len().min(3)).expect("three at most");
-    Ok(Config {
-        data: args.data.clone(),
-        cluster,
-        node,
+/// The settings as a node takes them; what is wrong is noted in `values`.
+fn config(values: &mut Values) -> Config {
+    let anywhere = values.take("insecure_listen", settings::switch);
+    let mut listen = |key: &str| values.take_listen(key, anywhere);
+    let listen = Addresses { data: listen("listen_data"), raft: listen("listen_raft"), http: listen("listen_http") };
+    let host = values.take("advertise", |text| Ok(text.to_owned()));
+    let advertise = |address: &str| match (address.rsplit_once(':'), host.as_str()) {
+        (Some((_, port)), host) if host.contains(':') && !host.starts_with('[') => format!("[{host}]:{port}"),
+        (Some((_, port)), host) if !host.is_empty() => format!("{host}:{port}"),
+        _ => address.to_owned(),
+    };
+    let advertise =
+        Addresses { data: advertise(&listen.data), raft: advertise(&listen.raft), http: advertise(&listen.http) };
+    let storage = storage(values);
+    let log = LogSettings { bytes_max: storage.log_bytes, ..LogSettings::default() };
+    Config {
+        data: values.take("data", settings::path),
         listen,
-        shards: args.shards,
-        replication,
-        members,
-        first_start: args.new,
+        advertise,
+        region: values.take("region", settings::text),
+        join: values.take("join", settings::addresses),
+        storage,
         timing: Timing::default(),
-        log: LogSettings::default(),
-    })
+        log,
+    }
 }
 
-fn member(text: &str) -> Option<(NodeId, Member)> {
-    let (node, rest) = text.split_once('=')?;
-    let (region, address) = rest.split_once(',')?;
-    let parts: Vec<_> = address.split(':').collect();
-    let (host, data, raft, http) = match parts[..] {
-        [host] => (host, "7172", "7173", "7174"),
-        [host, data, raft, http] => (host, data, raft, http),
-        _ => return None,
-    };
-    let ports_are_numbers = [data, raft, http].iter().all(|port| port.parse::<u16>().is_ok());
-    if region.is_empty() || host.is_empty() || !ports_are_numbers {
-        return None;
+fn storage(values: &mut Values) -> StorageSettings {
+    let flush_after: Duration = values.take("flush_after", settings::span);
+    StorageSettings {
+        memory_bytes: values.take("memory_bytes", settings::bytes),
+        log_bytes: values.take("log_bytes", settings::bytes),
+        flush_after,
+        snapshot_bytes_per_second: values.take("snapshot_bytes_per_second", settings::bytes),
+        ..StorageSettings::default()
     }
-    let at = |port: &str| format!("{host}:{port}");
-    let member = Member { region: region.to_owned(), data: at(data), raft: at(raft), http: at(http) };
-    Some((NodeId(node.parse().ok().filter(|n| *n > 0)?), member))
 }

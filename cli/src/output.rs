@@ -22,6 +22,12 @@ pub(crate) fn say(text: &str) {
     drop(write!(io::stderr().lock(), "{text}{end}"));
 }
 
+/// Puts `text` on stderr as it stands: for lines that are drawn over.
+pub(crate) fn draw(text: &str) {
+    let mut stderr = io::stderr().lock();
+    drop(write!(stderr, "{text}").and_then(|()| stderr.flush()));
+}
+
 /// `n` with its noun, and digits in groups of three: `1 row`, `20,000 rows`.
 pub(crate) fn counted(n: u64, one: &str) -> String {
     let digits = n.to_string();

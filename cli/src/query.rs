@@ -205,20 +205,22 @@ impl Span {
         if self.start.is_none() && self.end.is_none() {
             return Ok(None);
         }
-        let parsed = |text: &Option<String>, open| match text {
-            Some(text) => parse_time(text, now),
-            None => Ok(open),
-        };
-        let help = "--start and --end take 2026-01-31T12:00:00Z, 1700000000s, -1h or now";
-        let usage = |error: meridian_types::TimeError| CliError::usage(error.to_string(), help);
-        let start = parsed(&self.start, Timestamp::MIN).map_err(usage)?;
-        let end = parsed(&self.end, Timestamp::END).map_err(usage)?;
-        Ok(Some(TimeRange::new(start, end).map_err(usage)?))
+        range(self.start.as_deref(), self.end.as_deref(), now).map(Some)
     }
 }
 
+/// Reads `--start` and `--end`; the range is open where one is not given.
+pub(crate) fn range(start: Option<&str>, end: Option<&str>, now: Timestamp) -> Result<TimeRange, CliError> {
+    let parsed = |text: Option<&str>, open| text.map_or(Ok(open), |text| parse_time(text, now));
+    let help = "--start and --end take 2026-01-31T12:00:00Z, 1700000000s, -1h or now";
+    let usage = |error: meridian_types::TimeError| CliError::usage(error.to_string(), help);
+    let start = parsed(start, Timestamp::MIN).map_err(usage)?;
+    let end = parsed(end, Timestamp::END).map_err(usage)?;
+    TimeRange::new(start, end).map_err(usage)
+}
+
 /// Reads a condition: the first operator in it ends the tag's name.
-fn matcher(text: &str) -> Result<v1::Matcher, String> {
+pub(crate) fn matcher(text: &str) -> Result<v1::Matcher, String> {
     const OPERATORS: [(&str, v1::MatchOp); 4] =
         [("!=", v1::MatchOp::NotEq), ("!~", v1::MatchOp::NotRe), ("=~", v1::MatchOp::Re), ("=", v1::MatchOp::Eq)];
     let at = |at: usize| OPERATORS.iter().find(|(sign, _)| text[at..].starts_with(sign)).map(|found| (at, found));

@@ -1,36 +1,53 @@
-//! What the commands that serve have in common: which addresses they may take, when they are ready, and how they end.
+//! What the commands that serve have in common: their settings, which addresses they may take, when they are ready, and how
+//! they end.
 
-use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use meridian_env::{Env, deadline};
+use meridian_env::{Class, Env, deadline};
 use meridian_node::RunError;
 use meridian_types::{Code, Failure};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tokio::task::JoinError;
 
 use crate::failure::CliError;
+use crate::settings::{self, Args, Program, Values};
 
-/// How long a clean stop may take before the process just ends: what was acknowledged is on disk already.
-const STOP_MAX: Duration = Duration::from_secs(10);
+/// How long a clean stop of a whole cluster may take before the process just ends: what was acknowledged is on disk already.
+const STOP_MAX: Duration = Duration::from_secs(20);
+const CONFIG_BYTES_MAX: u64 = 1 << 20;
 
 /// Refuses addresses that other machines can reach, unless that was asked for.
 pub(crate) fn check_listen(addresses: &[&str], allowed: bool) -> Result<(), CliError> {
     for address in addresses {
-        let port = address.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
-        if port.is_none() {
-            let message = format!("{address:?} is no address with a port from 0 to 65535");
-            return Err(CliError::usage(message, "use HOST:PORT, as in 127.0.0.1:8086"));
-        }
-        let host = address.rsplit_once(':').map_or("", |(host, _)| host);
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        let local = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
-        if !local && !allowed {
-            let message = format!("{address} can be reached from other machines, and there is no TLS and no login yet");
-            return Err(CliError::usage(message, "listen on 127.0.0.1, or say --insecure-listen"));
-        }
+        let checked = settings::address(address).and_then(|address| settings::listens(&address, allowed));
+        checked.map_err(|why| {
+            CliError::usage(format!("{address:?}: {why}"), "listen on 127.0.0.1, as in 127.0.0.1:8086")
+        })?;
     }
     Ok(())
+}
+
+/// What file, environment and command line say.
+pub(crate) async fn read_settings<P: Program>(env: &Env, args: &Args<P>) -> Result<Values, CliError> {
+    let text = match args.config.clone() {
+        None => None,
+        Some(path) => {
+            let (disk, shown) = (Arc::clone(&env.disk), path.clone());
+            let read = meridian_env::run(&*env.work, Class::Scan, move || disk.read(&path, CONFIG_BYTES_MAX)).await;
+            let bytes = read.map_err(|error| CliError::usage(error.to_string(), "name a file that can be read"))?;
+            let text = String::from_utf8(bytes).map_err(|error| {
+                CliError::usage(format!("{}: {error}", shown.display()), "a file of settings is TOML, in UTF-8")
+            })?;
+            Some((shown, text))
+        }
+    };
+    let file = text.as_ref().map(|(path, text)| (path.as_path(), text.as_str()));
+    let variables = std::env::vars_os()
+        .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()));
+    Ok(Values::read(args, file, variables))
 }
 
 /// Refuses an address that somebody uses, before anything is started or written.
@@ -89,30 +106,62 @@ pub(crate) fn router_ended(ended: Result<Result<(), meridian_router::RunError>, 
     }
 }
 
-/// Resolves at ctrl-C or at a request to terminate.
-pub(crate) async fn interrupted() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = match signal(SignalKind::terminate()) {
-        Ok(terminate) => terminate,
-        Err(error) => {
-            tracing::error!(%error, "signals cannot be received: stop this process with SIGKILL, which loses nothing");
-            return std::future::pending().await;
+/// Requests to end: ctrl-C, or to terminate. The first asks for an end in order, the second for the end.
+#[derive(Clone, Debug)]
+pub(crate) struct Signals(watch::Receiver<u32>);
+
+impl Signals {
+    /// Counts from now on.
+    pub(crate) fn new() -> Self {
+        let (count, counted) = watch::channel(0);
+        tokio::spawn(async move {
+            let streams = signal(SignalKind::interrupt()).and_then(|one| Ok((one, signal(SignalKind::terminate())?)));
+            let (mut interrupt, mut terminate) = match streams {
+                Ok(streams) => streams,
+                Err(error) => {
+                    tracing::error!(%error, "no signal can be received: end this process with SIGKILL, which loses nothing");
+                    return std::future::pending().await;
+                }
+            };
+            loop {
+                tokio::select! {
+                    biased;
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                }
+                count.send_modify(|count| *count += 1);
+            }
+        });
+        Self(counted)
+    }
+
+    /// Resolves once there was a request.
+    pub(crate) fn first(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.reached(1)
+    }
+
+    /// Resolves once there were two.
+    pub(crate) fn second(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.reached(2)
+    }
+
+    fn reached(&self, times: u32) -> impl Future<Output = ()> + Send + use<> {
+        let mut count = self.0.clone();
+        async move {
+            if count.wait_for(|count| *count >= times).await.is_err() {
+                std::future::pending().await
+            }
         }
-    };
-    tokio::select! {
-        biased;
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
     }
 }
 
-/// Waits for a stop, but not for ever, and not past a second ctrl-C.
-pub(crate) async fn stop_within(env: &Env, stopping: impl Future<Output = ()>) {
+/// Waits for a stop, but not for ever, and not past a second request.
+pub(crate) async fn stop_within(env: &Env, signals: &Signals, stopping: impl Future<Output = ()>) {
     tokio::select! {
         biased;
         ended = deadline(&*env.clock, env.clock.now() + STOP_MAX, stopping) => if ended.is_err() {
             tracing::warn!("not everything stopped in time: the process ends now, what was acknowledged is on disk");
         },
-        () = interrupted() => {}
+        () = signals.second() => {}
     }
 }

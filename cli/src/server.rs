@@ -98,6 +98,17 @@ pub(crate) fn unreachable(address: &str, error: &io::Error) -> CliError {
     CliError::with_help(failure, "start one with `meridian dev`, or name another with --server HOST:PORT")
 }
 
+/// A failure of a command that named a shard or a node, with what shows which there are.
+pub(crate) fn about_shard(failure: Failure) -> CliError {
+    match failure.code {
+        Code::NoGroup => CliError::with_help(failure, "see `meridian shard list`"),
+        Code::NotReady | Code::NoLeader | Code::Unreachable | Code::Unknown => {
+            CliError::with_help(failure, "see `meridian shard list`, and run it again: it changes nothing twice")
+        }
+        _ => failure.into(),
+    }
+}
+
 /// A failure of a command that named `database`, with the line to type where that helps.
 pub(crate) fn about_database(failure: Failure, database: &str) -> CliError {
     match failure.code {

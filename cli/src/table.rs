@@ -21,6 +21,19 @@ pub(crate) fn number(name: &str) -> Heading<'_> {
     Heading { name, is_number: true }
 }
 
+/// Rows without headings, newline included: names and what they stand for.
+pub(crate) fn rows(rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    for row in rows {
+        table.add_row(row.iter().map(|cell| visible(cell)));
+    }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    table.trim_fmt() + "\n"
+}
+
 /// The table, newline included. What would move a terminal's cursor is shown escaped.
 pub(crate) fn render(headings: &[Heading<'_>], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();

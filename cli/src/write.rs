@@ -1,184 +1,208 @@
-//! `meridian write`: line protocol from a file or stdin into the cluster, exactly once. Batches go one after the other,
-//! because of two values for one instant the later line wins.
+//! Line protocol from a file or stdin into the cluster, exactly once, with two faces. `meridian write` sends batches one after
+//! the other, because of two values for one instant the later line wins, and names every refused line. `meridian import`
+//! sends several at a time, shows how far it is, and ends with an exact summary.
 
 mod batch;
+mod flow;
+mod ledger;
+mod progress;
+mod reader;
 mod send;
+mod summary;
 
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use meridian_client::Session;
 use meridian_dialect::line_protocol::Precision;
-use meridian_env::{Class, run as run_job};
+use meridian_env::Instant;
 use meridian_proto::v1;
 use meridian_types::{Code, Failure, Kind};
+use tokio::sync::mpsc;
 
 use crate::failure::CliError;
-use crate::input::Source;
 use crate::output;
 use crate::server::{Server, about_database};
-use crate::write::batch::{Batch, Front, Totals};
+use crate::write::flow::{Face, Flow, Stop};
+use crate::write::ledger::{Ledger, Settled};
+use crate::write::progress::Progress;
+use crate::write::reader::Input;
+use crate::write::summary::Summary;
 
-/// Bytes that are read before lines are looked for.
-const CHUNK_BYTES: usize = 8 << 20;
-/// Bytes in which a line must end.
-const BODY_BYTES_MAX: usize = 64 << 20;
+pub(crate) use send::until_settled;
+
+/// Lines of one request where nothing else is said.
+const BATCH_LINES_DEFAULT: u32 = 5_000;
 
 /// Line protocol: `measurement[,tag=value…] field=value[,field=value…] [timestamp]`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Good lines are stored, bad ones are named on stderr with their number and reason; the exit code is
 9 if part was refused and 3 if all was. Lines without a timestamp get the time at which they are
-sent, one instant a request. What may not have arrived is sent again, and stored once.
+sent, one instant a request. What may not have arrived is sent again, and stored once. Of two values
+for one field and instant the later line wins. Gzip is unpacked.
 
 Examples:
   echo 'cpu,host=a usage=0.5' | meridian write --db metrics
   meridian write --db metrics --precision s points.txt")]
-pub(crate) struct Args {
+pub(crate) struct WriteArgs {
+    #[command(flatten)]
+    target: Target,
+    /// The file, or - for stdin
+    #[arg(default_value = "-")]
+    file: PathBuf,
+}
+
+/// Many points: several requests at a time, and an exact summary.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+The file is line protocol, plain or gzip (of one or more members), and is read piece by piece. Good
+lines are stored; bad ones are counted, and the first ten named. Requests may overtake each other:
+of two values for one field and instant either may stay, unless --parallel is 1. To import a file
+again is safe where lines have timestamps.
+
+At ctrl-C nothing new is sent, and the summary says which lines are certainly stored.
+
+Exit codes besides the usual: 9 part of the lines refused, 3 all of them, 8 some lines may or may
+not be stored, 130 interrupted.
+
+Examples:
+  meridian import points.lp.gz --db metrics
+  zcat day-*.gz | meridian import - --db metrics --precision s --json")]
+pub(crate) struct ImportArgs {
+    /// The file, or - for stdin
+    file: PathBuf,
+    #[command(flatten)]
+    target: Target,
+    /// Lines of one request; one of many bytes holds fewer
+    #[arg(long, value_name = "N", default_value_t = BATCH_LINES_DEFAULT, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    batch_lines: u32,
+    /// Requests under way at a time
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=64))]
+    parallel: u32,
+    /// The summary as one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// What the lines are, and where they go.
+#[derive(Debug, clap::Args)]
+struct Target {
     /// The database
     #[arg(long)]
     db: String,
     /// Unit of timestamps: ns, us, ms or s
     #[arg(long, default_value = "ns", value_parser = precision)]
     precision: Precision,
-    /// The file, or - for stdin
-    #[arg(default_value = "-")]
-    file: PathBuf,
 }
 
 fn precision(text: &str) -> Result<Precision, &'static str> {
     Precision::from_v2(text).ok_or("use ns, us, ms or s")
 }
 
-/// Runs the command.
-pub(crate) async fn run(args: Args, server: &Server) -> Result<(), CliError> {
-    let mut reader = Reader::open(&args, server).await?;
-    let mut writer = Writer {
-        data: server.data().await?,
-        session: Session::begin(&server.env),
-        server,
-        database: args.db,
-        totals: Totals::default(),
-    };
-    while let Some(front) = reader.next(server).await? {
-        for batch in batch::batches(front.verdicts) {
-            writer.batch(batch).await?;
-        }
-    }
-    output::say(&writer.totals.summary());
-    writer.totals.refusal().map_or(Ok(()), |failure| Err(failure.into()))
+/// Runs `write`.
+pub(crate) async fn write(args: WriteArgs, server: &Server) -> Result<(), CliError> {
+    let lines = BATCH_LINES_DEFAULT as usize;
+    let input = Input::open(&server.env, &args.file, args.target.precision, lines).await?;
+    let began = server.env.clock.now();
+    let (ledger, stop) = run(server, input, &args.target.db, 1, &mut Named).await?;
+    output::say(&summary(server, began, &ledger, stop.as_ref()).short());
+    outcome(&ledger, stop, &args.target.db)
 }
 
-/// Cuts what comes in into lines. Holds a few chunks at most.
-struct Reader {
-    source: Option<Source>,
-    name: String,
-    body: Vec<u8>,
-    precision: Precision,
-    lines_before: usize,
+/// Runs `import`.
+pub(crate) async fn import(args: ImportArgs, server: &Server) -> Result<(), CliError> {
+    let lines = args.batch_lines as usize;
+    let input = Input::open(&server.env, &args.file, args.target.precision, lines).await?;
+    let began = server.env.clock.now();
+    let mut face = Progress::new(input.meter.clone(), std::io::stderr().is_terminal(), began);
+    let ran = run(server, input, &args.target.db, args.parallel as usize, &mut face).await;
+    face.clear();
+    let (ledger, stop) = ran?;
+    let summary = summary(server, began, &ledger, stop.as_ref());
+    output::print(if args.json { summary.json() } else { summary.text() })?;
+    outcome(&ledger, stop, &args.target.db)
 }
 
-impl Reader {
-    async fn open(args: &Args, server: &Server) -> Result<Self, CliError> {
-        let (disk, path) = (Arc::clone(&server.env.disk), args.file.clone());
-        let opened = run_job(&*server.env.work, Class::Scan, move || Source::open(&*disk, &path)).await;
-        let name = args.file.display().to_string();
-        let source = opened.map_err(|error| unreadable(&name, &error))?;
-        if matches!(source, Source::Stdin) && std::io::IsTerminal::is_terminal(&std::io::stdin()) {
-            output::say("Type lines of line protocol and end with ctrl-D.");
-        }
-        Ok(Self { source: Some(source), name, body: Vec::new(), precision: args.precision, lines_before: 0 })
-    }
-
-    /// The next lines, or none at the end.
-    async fn next(&mut self, server: &Server) -> Result<Option<Front>, CliError> {
-        let Some(mut source) = self.source.take() else { return Ok(None) };
-        let mut body = std::mem::take(&mut self.body);
-        let filled = run_job(&*server.env.work, Class::Scan, move || {
-            let is_end = source.fill(&mut body, CHUNK_BYTES);
-            (source, body, is_end)
-        });
-        let (source, mut body, is_end) = filled.await;
-        let is_end = is_end.map_err(|error| unreadable(&self.name, &error))?;
-        let margin = (!is_end).then_some(batch::MARGIN_BYTES);
-        let front = batch::front(&body, self.precision, self.lines_before, margin);
-        body.drain(..front.bytes);
-        if body.len() > BODY_BYTES_MAX {
-            let message = format!("no line ends in {BODY_BYTES_MAX} bytes behind line {}", front.lines_before);
-            return Err(CliError::with_help(Failure::new(Code::OverLimit, message), "is this line protocol?"));
-        }
-        self.lines_before = front.lines_before;
-        self.body = body;
-        self.source = (!is_end).then_some(source);
-        Ok(Some(front))
-    }
+fn summary(server: &Server, began: Instant, ledger: &Ledger, stop: Option<&Stop>) -> Summary {
+    Summary::new(ledger, stop, (server.env.clock.now() - began).as_secs_f64())
 }
 
-fn unreadable(name: &str, error: &std::io::Error) -> CliError {
-    CliError::usage(format!("cannot read {name}: {error}"), "name a file that can be read, or - for stdin")
-}
-
-/// Sends batches and tells what became of them.
-struct Writer<'a> {
-    data: v1::data_client::DataClient<tonic::transport::Channel>,
-    session: Session,
-    server: &'a Server,
-    database: String,
-    totals: Totals,
-}
-
-impl Writer<'_> {
-    /// Stores a batch, in halves if a shard finds it too large for one request: nothing of it is stored then.
-    async fn batch(&mut self, batch: Batch) -> Result<(), CliError> {
-        let mut todo = vec![batch];
-        while let Some(mut batch) = todo.pop() {
-            match self.send(&mut batch).await {
-                Ok(reply) => output::say(&self.totals.count(batch, reply)),
-                Err(failure) if failure.code == Code::OverLimit && batch.rows.len() > 1 => {
-                    let (first, second) = batch.halves();
-                    todo.extend([second, first]);
-                }
-                Err(failure) => return Err(self.stopped(&batch, failure)),
-            }
-        }
-        Ok(())
-    }
-
-    async fn send(&self, batch: &mut Batch) -> Result<v1::FrameReply, Failure> {
-        if batch.rows.is_empty() {
-            return Ok(v1::FrameReply::default());
-        }
-        // Before the first try: a repetition must be the same request.
-        batch.give_times(self.server.env.clock.wall());
-        let pending = self.session.request();
-        let request = v1::WriteRequest {
-            database: self.database.clone(),
-            request: Some(pending.id.into()),
-            pending_from: pending.pending_from(),
-            rows: std::mem::take(&mut batch.rows),
+async fn run(
+    server: &Server,
+    input: Input,
+    database: &str,
+    parallel: usize,
+    face: &mut impl Face,
+) -> Result<(Ledger, Option<Stop>), CliError> {
+    let interrupts = interrupts();
+    let data = server.data().await?;
+    let send = async |request: &v1::WriteRequest| {
+        let by = server.deadline();
+        let call = async || {
+            let mut data = data.clone();
+            let reply = server.change(data.write(request.clone()), by).await?;
+            send::refused_whole(reply.into_inner())
         };
-        let by = self.server.deadline();
-        let outcome = send::until_settled(&self.server.env, by, async || {
-            let mut data = self.data.clone();
-            self.server.change(data.write(request.clone()), by).await.map(tonic::Response::into_inner)
-        })
-        .await;
-        batch.rows = request.rows;
-        outcome
+        until_settled(&server.env, by, call).await
+    };
+    let session = Session::begin(&server.env);
+    let flow = Flow { env: &server.env, session, database: database.to_owned(), parallel, send };
+    Ok(flow.run(input.batches, interrupts, face).await)
+}
+
+/// One message for each ctrl-C from now on.
+fn interrupts() -> mpsc::Receiver<()> {
+    let (sender, interrupts) = mpsc::channel(2);
+    tokio::spawn(async move { while tokio::signal::ctrl_c().await.is_ok() && sender.send(()).await.is_ok() {} });
+    interrupts
+}
+
+/// The face of `write`: every refused line by its number, and no more.
+#[derive(Debug)]
+struct Named;
+
+impl Face for Named {
+    fn settled(&mut self, settled: &Settled) {
+        output::say(&named(settled));
     }
 
-    /// Says what is known of each line when `batch` could not be stored.
-    fn stopped(&self, batch: &Batch, failure: Failure) -> CliError {
-        let maybe_stored =
-            matches!(failure.kind(), Kind::Unknown | Kind::Broken) || failure.code == Code::PartlyRefused;
-        let fate = if maybe_stored { "may or may not be stored" } else { "are not stored" };
-        let (first, last) = batch.span();
-        output::say(&self.totals.summary());
-        output::say(&format!("stopped at lines {first} to {last}: they {fate}; those behind were not sent"));
-        if failure.kind() == Kind::Unknown {
-            let help = "run it again: a point that has a timestamp is stored once, however often it is sent";
-            return CliError::with_help(failure, help);
-        }
-        about_database(failure, &self.database)
+    fn look(&mut self, _now: Instant, _ledger: &Ledger) -> Option<Instant> {
+        None
+    }
+
+    fn stopping(&mut self, under_way: usize) {
+        output::say(&progress::stopping(under_way));
     }
 }
+
+fn named(settled: &Settled) -> String {
+    let refused = settled.refused.iter();
+    let mut text: String = refused.map(|(number, reason)| format!("line {number}: {reason}\n")).collect();
+    if settled.unnamed > 0 {
+        let more = output::counted(settled.unnamed, "line");
+        text += &format!("and {more} more of the same request refused\n");
+    }
+    text
+}
+
+/// What a run as a whole came to. Lines of which nobody knows weigh more than why it stopped, and that more than refusals.
+fn outcome(ledger: &Ledger, stop: Option<Stop>, database: &str) -> Result<(), CliError> {
+    const AGAIN: &str = "run it again: a point that has a timestamp is stored once, however often it is sent";
+    if let (Some(doubt), false) = (&ledger.doubt, matches!(stop, Some(Stop::Interrupted))) {
+        let failure = match doubt.kind() {
+            Kind::Unknown => doubt.clone(),
+            _ => Failure::new(Code::Unknown, format!("{}: {doubt}", doubt.code)),
+        };
+        return Err(CliError::with_help(failure, AGAIN));
+    }
+    match stop {
+        Some(Stop::Interrupted) => Err(CliError::Interrupted),
+        Some(Stop::Failed(failure)) => Err(about_database(failure, database)),
+        Some(Stop::Unreadable(error)) => Err(error),
+        None => ledger.refusal().map_or(Ok(()), |failure| Err(failure.into())),
+    }
+}
+
+#[cfg(test)]
+mod tests;

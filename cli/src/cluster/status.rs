@@ -12,7 +12,7 @@ use crate::table::{self, number, text};
 
 /// What `--json` prints. Unknown numbers are null; ids are as they print everywhere.
 #[derive(Debug, Serialize)]
-pub(super) struct Status {
+pub(crate) struct Status {
     cluster: String,
     map_version: u64,
     nodes: Vec<Node>,
@@ -29,30 +29,31 @@ struct Node {
     error: Option<String>,
 }
 
+/// A group as its replicas tell it.
 #[derive(Debug, Serialize)]
-struct Group {
-    id: String,
-    incarnation: Option<String>,
+pub(crate) struct Group {
+    pub(crate) id: String,
+    pub(crate) incarnation: Option<String>,
     /// The node that leads.
-    leader: Option<String>,
-    replicas: Vec<Replica>,
+    pub(crate) leader: Option<String>,
+    pub(crate) replicas: Vec<Replica>,
 }
 
 /// A replica as its node tells, or with nothing but its place where the node does not.
-#[derive(Debug, Default, Serialize)]
-struct Replica {
-    id: String,
-    node: String,
+#[derive(Clone, Debug, Default, Serialize)]
+pub(crate) struct Replica {
+    pub(crate) id: String,
+    pub(crate) node: String,
     /// What it says it is; `unreachable` or `missing` where it says nothing.
-    role: String,
-    term: Option<u64>,
-    last: Option<u64>,
-    committed: Option<u64>,
-    applied: Option<u64>,
+    pub(crate) role: String,
+    pub(crate) term: Option<u64>,
+    pub(crate) last: Option<u64>,
+    pub(crate) committed: Option<u64>,
+    pub(crate) applied: Option<u64>,
     /// Entries in the leader's log that it has yet to apply.
-    lag: Option<u64>,
-    series: Option<u64>,
-    points: Option<u64>,
+    pub(crate) lag: Option<u64>,
+    pub(crate) series: Option<u64>,
+    pub(crate) points: Option<u64>,
 }
 
 /// The replicas of one group by id: the node of each, and what it says.
@@ -130,13 +131,18 @@ fn behind(last: u64, applied: Option<u64>) -> u64 {
 }
 
 impl Status {
+    /// The shards: all groups but the one that holds the catalogue.
+    pub(crate) fn shards(&self) -> impl Iterator<Item = &Group> {
+        self.groups.iter().filter(|group| group.id != GroupId::META.to_string())
+    }
+
     /// One JSON object.
-    pub(super) fn json(&self) -> String {
+    pub(crate) fn json(&self) -> String {
         serde_json::to_string(self).expect("strings and numbers are always JSON") + "\n"
     }
 
     /// One row a replica, and one for each node that has none.
-    pub(super) fn table(&self) -> String {
+    pub(crate) fn table(&self) -> String {
         let headings = [
             text("shard"),
             text("node"),
@@ -179,14 +185,13 @@ impl Status {
     }
 
     /// The whole in a few lines for people: what is well, then what is not.
-    pub(super) fn summary(&self) -> String {
-        let shards = self.groups.iter().filter(|group| group.id != GroupId::META.to_string());
+    pub(crate) fn summary(&self) -> String {
         let mut summary = format!(
             "cluster {}, map version {}: {}, {}\n",
             self.cluster,
             self.map_version,
             counted(self.nodes.len() as u64, "node"),
-            counted(shards.count() as u64, "shard"),
+            counted(self.shards().count() as u64, "shard"),
         );
         for node in self.nodes.iter().filter(|node| !node.reachable) {
             let why = node.error.as_deref().unwrap_or("no reason is known");
@@ -200,4 +205,4 @@ impl Status {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,14 +1,10 @@
-//! Lines into batches of rows, and replies into what people read. Pure. Never loses track of a line's number.
+//! Lines into batches of rows. Pure. Never loses track of a line's number.
 
 use meridian_dialect::line_protocol::{BadLine, FieldValue, Line, Precision, lines};
 use meridian_proto::v1;
-use meridian_types::{Code, Failure, Timestamp, limits};
+use meridian_types::{Timestamp, limits};
 use prost::Message as _;
 
-use crate::output::counted;
-
-/// Rows of one request.
-pub(super) const BATCH_ROWS_MAX: usize = 5_000;
 /// Bytes of one request's rows, but for its last one. A shard takes one proposal a request, and frames are nearly always
 /// smaller than the rows in them.
 pub(super) const BATCH_BYTES_MAX: usize = limits::PROPOSAL_BYTES_MAX;
@@ -87,13 +83,37 @@ pub(super) struct Batch {
     pub(super) rows: Vec<v1::Row>,
     /// The line of each row.
     numbers: Vec<usize>,
+    /// The other lines, each with what is wrong with it.
     refused: Vec<(usize, String)>,
 }
 
 impl Batch {
-    /// The first and the last line that has a row in it.
+    /// The lines in it, those that are no rows too.
+    pub(super) fn lines(&self) -> usize {
+        self.numbers.len() + self.refused.len()
+    }
+
+    /// How many of its lines have a row, sent or not.
+    pub(super) fn rows(&self) -> usize {
+        self.numbers.len()
+    }
+
+    /// The first and the last of its lines.
     pub(super) fn span(&self) -> (usize, usize) {
-        (self.numbers.first().copied().unwrap_or(0), self.numbers.last().copied().unwrap_or(0))
+        let firsts = [self.numbers.first().copied(), self.refused.first().map(|(number, _)| *number)];
+        let lasts = [self.numbers.last().copied(), self.refused.last().map(|(number, _)| *number)];
+        let first = firsts.into_iter().flatten().min().unwrap_or(0);
+        (first, lasts.into_iter().flatten().max().unwrap_or(0))
+    }
+
+    /// The line of a row, by its place among the rows.
+    pub(super) fn line_of(&self, row: u64) -> Option<usize> {
+        usize::try_from(row).ok().and_then(|row| self.numbers.get(row).copied())
+    }
+
+    /// The lines that are no rows, each with what is wrong with it; they are no longer here then.
+    pub(super) fn take_refused(&mut self) -> Vec<(usize, String)> {
+        std::mem::take(&mut self.refused)
     }
 
     /// Gives rows without a time this one.
@@ -113,76 +133,43 @@ impl Batch {
     }
 }
 
-/// Spreads lines over batches, in order.
-pub(super) fn batches(verdicts: Vec<Verdict>) -> Vec<Batch> {
-    let mut batches = vec![Batch::default()];
-    let mut bytes = 0;
-    for (number, verdict) in verdicts {
-        let is_full = |batch: &Batch| batch.rows.len() >= BATCH_ROWS_MAX || bytes >= BATCH_BYTES_MAX;
-        if batches.last().is_none_or(is_full) {
-            batches.push(Batch::default());
-            bytes = 0;
-        }
-        let Some(batch) = batches.last_mut() else { continue };
+/// Gathers lines in their order until a batch is full.
+#[derive(Debug)]
+pub(super) struct Batcher {
+    rows_max: usize,
+    open: Batch,
+    /// Bytes of the rows in it.
+    bytes: usize,
+}
+
+impl Batcher {
+    /// Batches of at most `rows_max` rows.
+    pub(super) fn new(rows_max: usize) -> Self {
+        Self { rows_max, open: Batch::default(), bytes: 0 }
+    }
+
+    /// Takes the next line; gives the batch that it filled. Bad lines fill one as rows do: their reasons take memory.
+    pub(super) fn push(&mut self, (number, verdict): Verdict) -> Option<Batch> {
         match verdict {
             Ok(row) => {
-                bytes += row.encoded_len();
-                batch.rows.push(row);
-                batch.numbers.push(number);
+                self.bytes += row.encoded_len();
+                self.open.rows.push(row);
+                self.open.numbers.push(number);
             }
-            Err(reason) => batch.refused.push((number, reason)),
+            Err(reason) => self.open.refused.push((number, reason)),
         }
-    }
-    batches
-}
-
-/// What became of all lines so far.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) struct Totals {
-    lines: u64,
-    points: u64,
-    refused: u64,
-}
-
-impl Totals {
-    /// Counts a batch with its reply, and names the refused lines in their order.
-    pub(super) fn count(&mut self, batch: Batch, reply: v1::FrameReply) -> String {
-        self.lines += (batch.numbers.len() + batch.refused.len()) as u64;
-        self.points += reply.points;
-        let named = reply.rejected.len() as u64;
-        let rows_refused = reply.rejected_total.max(named);
-        self.refused += batch.refused.len() as u64 + rows_refused;
-        let line_of = |row: u64| usize::try_from(row).ok().and_then(|row| batch.numbers.get(row).copied());
-        let by_server = reply.rejected.into_iter().map(|r| (line_of(r.row).unwrap_or(0), r.text));
-        let mut refused: Vec<_> = batch.refused.into_iter().chain(by_server).collect();
-        refused.sort_by_key(|(number, _)| *number);
-        let mut text: String = refused.iter().map(|(number, reason)| format!("line {number}: {reason}\n")).collect();
-        if rows_refused > named {
-            text += &format!("and {} more of the same request refused\n", counted(rows_refused - named, "line"));
-        }
-        text
+        let is_full = self.open.lines() >= self.rows_max || self.bytes >= BATCH_BYTES_MAX;
+        is_full.then(|| self.take())
     }
 
-    /// One line for people.
-    pub(super) fn summary(&self) -> String {
-        let Self { lines, points, refused } = self;
-        let (lines, points) = (counted(*lines, "line"), counted(*points, "point"));
-        format!("{lines}: {points} stored, {} refused\n", counted(*refused, "line"))
+    /// What has been gathered at the end of the input, if anything.
+    pub(super) fn finish(&mut self) -> Option<Batch> {
+        (self.open.lines() > 0).then(|| self.take())
     }
 
-    /// The failure that refused lines are.
-    pub(super) fn refusal(&self) -> Option<Failure> {
-        let Self { lines, refused, .. } = self;
-        match refused {
-            0 => None,
-            refused if refused >= lines => {
-                Some(Failure::new(Code::BadRequest, format!("all {} refused", counted(*lines, "line"))))
-            }
-            refused => {
-                let text = format!("{} of {} refused; the others are stored", counted(*refused, "line"), lines);
-                Some(Failure::new(Code::PartlyRefused, text))
-            }
-        }
+    fn take(&mut self) -> Batch {
+        self.bytes = 0;
+        std::mem::take(&mut self.open)
     }
 }
 

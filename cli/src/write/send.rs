@@ -13,15 +13,15 @@ const PAUSE_MAX: Duration = Duration::from_secs(2);
 
 /// Makes `call`, which sends the same request each time, until it succeeds, fails for good, or the next try would be past
 /// `deadline`. Once a try may have been applied, no later failure takes that back: the outcome is not known then.
-pub(super) async fn until_settled(
+pub(crate) async fn until_settled<T>(
     env: &Env,
     deadline: Instant,
-    mut call: impl AsyncFnMut() -> Result<v1::FrameReply, Failure>,
-) -> Result<v1::FrameReply, Failure> {
+    mut call: impl AsyncFnMut() -> Result<T, Failure>,
+) -> Result<T, Failure> {
     let mut unknown: Option<Failure> = None;
     let mut pause = PAUSE_MIN;
     loop {
-        let failure = match call().await.and_then(refused_whole) {
+        let failure = match call().await {
             Ok(reply) => return Ok(reply),
             Err(failure) => failure,
         };
@@ -54,7 +54,7 @@ fn may_be_repeated(failure: &Failure) -> bool {
 }
 
 /// A reply may carry a failure of the whole request: only rows that it names are refused by themselves.
-fn refused_whole(mut reply: v1::FrameReply) -> Result<v1::FrameReply, Failure> {
+pub(super) fn refused_whole(mut reply: v1::FrameReply) -> Result<v1::FrameReply, Failure> {
     match reply.error.take() {
         Some(error) => Err(error.into()),
         None => Ok(reply),
@@ -76,15 +76,14 @@ mod tests {
         let call = async || {
             let outcome = outcomes[tries.min(outcomes.len() - 1)];
             tries += 1;
-            let reply = |points| v1::FrameReply { points, ..Default::default() };
-            outcome.map(reply).map_err(|code| match code {
+            outcome.map_err(|code| match code {
                 Code::Overloaded => Failure::new(code, "full").retry_after_ms(3_000),
                 _ => Failure::new(code, "failed"),
             })
         };
         let settled = until_settled(&env, start + Duration::from_secs(10), call).await;
         let seconds = (env.clock.now() - start).as_secs();
-        (settled.map(|reply| reply.points).map_err(|failure| failure.code), tries, seconds)
+        (settled.map_err(|failure| failure.code), tries, seconds)
     }
 
     #[tokio::test(start_paused = true)]

@@ -26,10 +26,12 @@ fn state(group: u32, replica: u64, role: &str, term: u64, applied: u64) -> v1::G
         applied_index: Some(applied),
         series: 10,
         points: 1_000,
+        ..Default::default()
     }
 }
 
-fn cluster() -> v1::ClusterStatusReply {
+/// A cluster with one of each trouble.
+pub(crate) fn cluster() -> v1::ClusterStatusReply {
     let empty = v1::GroupState {
         last_index: None,
         committed_index: None,

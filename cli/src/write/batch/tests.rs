@@ -1,4 +1,4 @@
-//! Lines keep their numbers however the input is cut, and replies read well.
+//! Lines keep their numbers however the input is cut, and batches are bounded.
 
 use proptest::prelude::*;
 
@@ -61,42 +61,33 @@ fn a_line_becomes_a_row() {
     assert_eq!(fields, [("f", F64(1.5)), ("i", I64(-1)), ("u", U64(2)), ("b", Bool(true)), ("s", Str("x".into()))]);
 }
 
+/// All batches of these lines.
+fn batches(verdicts: Vec<Verdict>, rows_max: usize) -> Vec<Batch> {
+    let mut batcher = Batcher::new(rows_max);
+    let mut batches: Vec<_> = verdicts.into_iter().filter_map(|verdict| batcher.push(verdict)).collect();
+    batches.extend(batcher.finish());
+    batches
+}
+
 #[test]
 fn batches_are_bounded() {
     let small = |n: usize| (1..=n).map(|i| (i, Ok(v1::Row::default()))).collect();
-    let sizes = |verdicts| batches(verdicts).iter().map(|b| b.rows.len()).collect::<Vec<_>>();
-    assert_eq!(sizes(small(2 * BATCH_ROWS_MAX + 1)), [BATCH_ROWS_MAX, BATCH_ROWS_MAX, 1]);
+    let sizes = |verdicts| batches(verdicts, 100).iter().map(Batch::lines).collect::<Vec<_>>();
+    assert_eq!(sizes(small(201)), [100, 100, 1]);
+    assert_eq!(sizes(small(100)), [100]);
+    assert!(sizes(vec![]).is_empty());
     let large = || v1::Row { measurement: "x".repeat(BATCH_BYTES_MAX / 2), ..Default::default() };
     assert_eq!(sizes((1..=5).map(|i| (i, Ok(large()))).collect()), [2, 2, 1]);
+    assert_eq!(sizes((1..=150).map(|i| (i, Err("bad".to_owned()))).collect()), [100, 50], "bad lines take memory too");
 }
 
 #[test]
-fn refusals_are_named_in_the_order_of_lines() {
-    let row = || Ok(v1::Row::default());
-    let verdicts = vec![(1, row()), (3, Err("bad".to_owned())), (4, row()), (9, row())];
-    let rejection = v1::Rejection { row: 1, text: "field \"f\" is a float".into(), ..Default::default() };
-    let early = v1::Rejection { row: 0, text: "too old".into(), ..Default::default() };
-    let reply = v1::FrameReply { points: 1, rejected: vec![rejection, early], ..Default::default() };
-    let mut totals = Totals::default();
-    let batch = batches(verdicts).remove(0);
-    assert_eq!(batch.span(), (1, 9));
-    let text = totals.count(batch, reply);
-    assert_eq!(text, "line 1: too old\nline 3: bad\nline 4: field \"f\" is a float\n");
-    assert_eq!(totals.summary(), "4 lines: 1 point stored, 3 lines refused\n");
-    assert_eq!(totals.refusal().expect("a refusal").code, Code::PartlyRefused);
-}
-
-#[test]
-fn refusals_that_the_reply_does_not_name_are_counted() {
-    let verdicts = (1..=200).map(|i| (i, Ok(v1::Row::default()))).collect();
-    let rejected = (0..100).map(|row| v1::Rejection { row, text: "no".into(), ..Default::default() }).collect();
-    let reply = v1::FrameReply { rejected, rejected_total: 200, ..Default::default() };
-    let mut totals = Totals::default();
-    let text = totals.count(batches(verdicts).remove(0), reply);
-    assert!(text.ends_with("line 100: no\nand 100 lines more of the same request refused\n"), "{text}");
-    let refusal = totals.refusal().expect("a refusal");
-    assert_eq!((refusal.code, &*refusal.message), (Code::BadRequest, "all 200 lines refused"));
-    assert_eq!(Totals::default().refusal(), None);
+fn a_batch_knows_its_first_and_last_line() {
+    let (row, bad) = (|| Ok(v1::Row::default()), || Err("bad".to_owned()));
+    let span = |verdicts| batches(verdicts, 100).remove(0).span();
+    assert_eq!(span(vec![(2, row()), (5, row())]), (2, 5));
+    assert_eq!(span(vec![(2, bad()), (5, row()), (7, bad())]), (2, 7));
+    assert_eq!(span(vec![(3, bad())]), (3, 3));
 }
 
 #[test]
@@ -104,7 +95,7 @@ fn halves_have_all_lines_in_order() {
     let row = || Ok(v1::Row::default());
     let bad = || Err("bad".to_owned());
     let verdicts = vec![(1, bad()), (2, row()), (3, bad()), (4, row()), (5, row()), (6, bad())];
-    let (first, second) = batches(verdicts).remove(0).halves();
+    let (first, second) = batches(verdicts, 100).remove(0).halves();
     let lines = |batch: &Batch| (batch.numbers.clone(), batch.refused.iter().map(|(n, _)| *n).collect::<Vec<_>>());
     assert_eq!(lines(&first), (vec![2], vec![1, 3]));
     assert_eq!(lines(&second), (vec![4, 5], vec![6]));
@@ -114,7 +105,7 @@ fn halves_have_all_lines_in_order() {
 #[test]
 fn only_rows_without_a_time_are_given_one() {
     let rows = [Some(5), None].map(|time| Ok(v1::Row { time, ..Default::default() }));
-    let mut batch = batches(rows.into_iter().enumerate().collect()).remove(0);
+    let mut batch = batches(rows.into_iter().enumerate().collect(), 100).remove(0);
     batch.give_times(Timestamp::new(9).expect("in range"));
     assert_eq!(batch.rows.iter().map(|row| row.time).collect::<Vec<_>>(), [Some(5), Some(9)]);
 }
