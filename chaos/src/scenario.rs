@@ -1,139 +1,173 @@
-//! The run that CI proves first: writes through the router, a crash of the busiest leader that loses its unsynced bytes, a
-//! restart, a power cut of all nodes at once, and then every acknowledged point must be there, once, with its value.
+//! What every run does: clients write, overwrite, delete and read while nodes lose their power (one, the busiest leader, all at
+//! once), are cut off, and stay away for so long that only a snapshot brings them back. Then all run, and what is there must
+//! be what was promised.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use meridian_env::Rng;
+use meridian_trial::{Broken, Fault, Faults, Victim};
 use meridian_types::NodeId;
-use parking_lot::Mutex;
 
-use crate::history::{History, Told, Violation};
 use crate::time;
-use crate::workload;
+use crate::workload::{self, Clients};
 use crate::world::{NODES, World};
 
-const CRASH_AT: Duration = Duration::from_secs(6);
+/// The cluster is formed and the first rows are written before the first fault.
+const CALM: Duration = Duration::from_secs(3);
+/// Simulated time after the last write in which everything must be answered and judged.
+const HEAL_MAX: Duration = Duration::from_secs(60);
+/// Rows that a run must have had acknowledged to say anything.
+const ACKED_MIN: usize = 500;
 
-/// What is done to the nodes, and when.
-const STORY: [(Duration, Deed); 4] = [
-    (CRASH_AT, Deed::CrashLeader),
-    (Duration::from_secs(9), Deed::RestartAll),
-    (Duration::from_secs(13), Deed::CrashAll),
-    (Duration::from_secs(14), Deed::RestartAll),
-];
-
-#[derive(Clone, Copy)]
-enum Deed {
-    CrashLeader,
-    CrashAll,
-    /// Those that are down.
-    RestartAll,
-}
-/// Simulated time after the last write in which everything must be answered.
-const HEAL_MAX: Duration = Duration::from_secs(30);
-const LANES: i64 = 3;
-
-/// Why a run failed, by what it says about the product.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Broken {
-    #[error("safety: {0}")]
-    Safety(#[from] Violation),
-    #[error("liveness: {0}")]
-    Liveness(String),
-    #[error("crash: {0}")]
-    Crash(String),
+/// What a node waits for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Due {
+    Start,
+    Release,
 }
 
-impl Broken {
-    pub(crate) fn exit_code(&self) -> u8 {
-        match self {
-            Self::Safety(_) => 1,
-            Self::Liveness(_) => 2,
-            Self::Crash(_) => 3,
-        }
-    }
+/// A run under way.
+struct Run {
+    world: World,
+    clients: Clients,
+    faults: Faults,
+    next: (Duration, Fault),
+    /// What is due for nodes that were hit, and when.
+    due: BTreeMap<(Duration, NodeId), Due>,
+    hits: Hits,
 }
 
-type Read = Arc<Mutex<Option<(Vec<(i64, i64)>, u64)>>>;
+/// How often each kind of fault came.
+#[derive(Default)]
+struct Hits {
+    kills: usize,
+    pauses: usize,
+    away: usize,
+}
 
 /// Runs the scenario of a seed with `seconds` of writes; says what was seen.
 pub(crate) fn run(seed: u64, seconds: u64) -> Result<String, Broken> {
-    let until = Duration::from_secs(seconds);
-    let mut world = World::new(seed, until + HEAL_MAX);
-    let history = Arc::new(Mutex::new(History::default()));
-    let (leader, read) = (Arc::new(Mutex::new(None)), Read::default());
-    let writers = start_clients(&mut world, &history, &leader, &read, until);
+    let rng = Rng::from_seed(seed).child("trial");
+    let writes_end = Duration::from_secs(seconds);
+    let mut world = World::new(seed, writes_end + HEAL_MAX);
+    let clients = workload::start(&mut world, &rng);
+    let mut faults = Faults::new(rng.child("faults"), NODES as usize, true);
+    let (wait, fault) = faults.next().expect("the list has no end");
+    let mut run =
+        Run { world, clients, faults, next: (CALM + wait, fault), due: BTreeMap::new(), hits: Hits::default() };
+    while !run.world.step().map_err(|error| failed(&*error))? {
+        let now = run.world.sim.elapsed();
+        if now < writes_end {
+            run.hit(now);
+        } else {
+            run.clients.load.stop();
+        }
+        // A fault that came last ends after the writes.
+        run.recover(now);
+    }
+    run.verdict()
+}
 
-    let mut story = STORY.into_iter().peekable();
-    let mut crashed = NodeId::default();
-    while !world.step().map_err(|e| failed(&e.to_string()))? {
-        let Some((_, deed)) = story.next_if(|(at, _)| *at <= world.sim.elapsed()) else { continue };
-        match deed {
-            Deed::CrashLeader => {
-                crashed = leader.lock().ok_or_else(|| Broken::Liveness("no leader before the crash".into()))?;
-                world.crash(crashed);
+impl Run {
+    /// The next fault, once its time has come. The next but one waits until nothing is due any more.
+    fn hit(&mut self, now: Duration) {
+        let (at, fault) = self.next;
+        if now < at {
+            return;
+        }
+        let end = match fault {
+            Fault::Kill(victim, down) => {
+                self.hits.kills += 1;
+                self.crash(victim, now + down)
             }
-            Deed::CrashAll => (1..=NODES).map(NodeId).for_each(|node| world.crash(node)),
-            Deed::RestartAll => world.restart_all(),
+            Fault::Away(node, down) => {
+                self.hits.away += 1;
+                self.crash(Victim::Node(node), now + down)
+            }
+            Fault::Pause(victim, stop) => {
+                self.hits.pauses += 1;
+                self.hold(victim, now + stop)
+            }
+        };
+        let (wait, fault) = self.faults.next().expect("the list has no end");
+        self.next = (end + wait, fault);
+    }
+
+    fn crash(&mut self, victim: Victim, until: Duration) -> Duration {
+        for node in self.victims(victim) {
+            self.world.crash(node);
+            self.due.insert((until, node), Due::Start);
+        }
+        until
+    }
+
+    /// Nothing reaches a node or leaves it until it is released, and nothing is lost: as if it stood still.
+    fn hold(&mut self, victim: Victim, until: Duration) -> Duration {
+        for node in self.victims(victim) {
+            for other in others(node) {
+                self.world.sim.hold(node.to_string(), other);
+            }
+            tracing::info!(%node, "held");
+            self.due.insert((until, node), Due::Release);
+        }
+        until
+    }
+
+    fn recover(&mut self, now: Duration) {
+        while let Some(entry) = self.due.first_entry()
+            && entry.key().0 <= now
+        {
+            let ((_, node), due) = entry.remove_entry();
+            match due {
+                Due::Start => self.world.restart(node),
+                Due::Release => {
+                    for other in others(node) {
+                        self.world.sim.release(node.to_string(), other);
+                    }
+                    tracing::info!(%node, "released");
+                }
+            }
         }
     }
-    drop(writers);
-    let history = history.lock();
-    let read = read.lock().take().ok_or_else(|| Broken::Liveness("nothing was read back".into()))?;
-    history.check(&read.0, read.1)?;
-    let (acked, unknown) = (history.count(Told::Acked), history.count(Told::Unknown));
-    if acked < 100 {
-        return Err(Broken::Liveness(format!("only {acked} writes were acknowledged")));
-    }
-    let simulated = world.sim.elapsed().as_secs_f64();
-    let speed = simulated / time::cpu().as_secs_f64();
-    let refused = history.count(Told::Refused);
-    Ok(format!(
-        "{acked} acked, {unknown} unknown, {refused} refused; crashed {crashed}, then all; \
-         {simulated:.1} simulated s, {speed:.1} a CPU s"
-    ))
-}
 
-/// Writers, an observer of leaders, and a reader that waits for both.
-fn start_clients(
-    world: &mut World,
-    history: &Arc<Mutex<History>>,
-    leader: &Arc<Mutex<Option<NodeId>>>,
-    read: &Read,
-    until: Duration,
-) -> Arc<()> {
-    let writing = Arc::new(());
-    for lane in 0..LANES {
-        let (history, writing) = (Arc::clone(history), Arc::clone(&writing));
-        world.client(&format!("c{lane}"), move |env| async move {
-            workload::write(env, history, lane, LANES, until).await;
-            drop(writing);
-            Ok(())
-        });
-    }
-    let leader = Arc::clone(leader);
-    world.client("observer", move |env| async move {
-        env.clock.sleep(CRASH_AT.saturating_sub(Duration::from_millis(500))).await;
-        *leader.lock() = workload::busiest(&env, NODES).await.map(NodeId);
-        Ok(())
-    });
-    let (read, others) = (Arc::clone(read), Arc::downgrade(&writing));
-    world.client("reader", move |env| async move {
-        // One handle stays with the scenario: when no other is left, the writers are done.
-        while others.strong_count() > 1 {
-            env.clock.sleep(Duration::from_millis(100)).await;
+    fn victims(&self, victim: Victim) -> Vec<NodeId> {
+        let node = |node: usize| NodeId(node as u32 + 1);
+        match victim {
+            Victim::Node(hit) => vec![node(hit)],
+            Victim::Leader => vec![node(self.clients.busiest.lock().unwrap_or_default())],
+            Victim::All => (1..=NODES).map(NodeId).collect(),
         }
-        let answer = workload::read_all(&env).await;
-        *read.lock() = Some(answer);
-        Ok(())
-    });
-    writing
+    }
+
+    fn verdict(self) -> Result<String, Broken> {
+        let verdict = self.clients.verdict.lock().take();
+        let checked = verdict.ok_or_else(|| Broken::Liveness("nothing was read back".into()))??;
+        let load = &self.clients.load;
+        if load.acked() < ACKED_MIN {
+            return Err(Broken::Liveness(format!("only {} rows were acknowledged", load.acked())));
+        }
+        let simulated = self.world.sim.elapsed().as_secs_f64();
+        let speed = simulated / time::cpu().as_secs_f64();
+        let Hits { kills, pauses, away } = self.hits;
+        Ok(format!(
+            "{}; {kills} crashes, {pauses} pauses, {away} long absences; {} values read back; {simulated:.1} simulated s, \
+             {speed:.1} a CPU s",
+            load.summary(),
+            checked.values,
+        ))
+    }
 }
 
-fn failed(error: &str) -> Broken {
-    if error.contains("Ran for duration") {
-        Broken::Liveness(error.to_owned())
-    } else {
-        Broken::Crash(error.to_owned())
-    }
+/// The hosts that a node talks to.
+fn others(node: NodeId) -> impl Iterator<Item = String> {
+    let nodes = (1..=NODES).map(NodeId).filter(move |other| *other != node).map(|other| other.to_string());
+    nodes.chain(["r1".to_owned()])
+}
+
+fn failed(error: &(dyn std::error::Error + 'static)) -> Broken {
+    let text = error.to_string();
+    // turmoil's only word for a simulation that has not ended in its time.
+    let late = text.starts_with("Ran for duration");
+    if late { Broken::Liveness(text) } else { Broken::Crash(text) }
 }

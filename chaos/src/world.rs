@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use meridian_client::connect;
 use meridian_env::sim::{SimHost, seed_ambient};
-use meridian_env::{Env, Rng};
-use meridian_node::{Listen, LogSettings, Member, Timing};
-use meridian_types::NodeId;
+use meridian_env::{Env, Rng, deadline};
+use meridian_node::{Addresses, LogSettings, StorageSettings, Timing};
+use meridian_proto::v1::admin_client::AdminClient;
+use meridian_proto::{failure_of, v1};
+use meridian_types::{Code, NodeId};
 
 use crate::time;
 
@@ -43,6 +46,7 @@ impl World {
             world.start_node(node);
         }
         world.start_router();
+        world.client("operator", begin);
         world
     }
 
@@ -52,12 +56,11 @@ impl World {
         host
     }
 
+    /// Hosts are named like the ids that their nodes get if they join in this order, which they need not.
     fn start_node(&mut self, node: NodeId) {
         let host = self.host(&node.to_string());
-        let lives = std::cell::Cell::new(0);
         self.sim.host(node.to_string(), move || {
-            let env = host.env();
-            let config = config(node, lives.replace(lives.get() + 1) == 0);
+            let (env, config) = (host.env(), config(node));
             async move { Ok(meridian_node::run(env, config, |_| {}, std::future::pending()).await?) }
         });
     }
@@ -71,7 +74,8 @@ impl World {
                 grpc: "0.0.0.0:7171".into(),
                 nodes: (1..=NODES).map(|n| format!("n{n}:7172")).collect(),
                 auto_create_databases: false,
-                request_timeout: Duration::from_secs(2),
+                // Shorter than many a fault, so that some outcomes are unknown.
+                request_timeout: Duration::from_millis(700),
             };
             async move { Ok(meridian_router::run(env, config, |_| {}, std::future::pending()).await?) }
         });
@@ -100,34 +104,51 @@ impl World {
         tracing::info!(%node, "crashed");
     }
 
-    /// Every node that is down starts again on what its disk has.
-    pub(crate) fn restart_all(&mut self) {
-        for node in (1..=NODES).map(NodeId) {
-            if !self.sim.is_host_running(node.to_string().as_str()) {
-                self.sim.bounce(node.to_string().as_str());
-                tracing::info!(%node, "started again");
-            }
+    /// A node that is down starts again on what its disk has.
+    pub(crate) fn restart(&mut self, node: NodeId) {
+        self.sim.bounce(node.to_string());
+        tracing::info!(%node, "started again");
+    }
+}
+
+/// Longest wait of the operator for one answer.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
+
+/// Begins the cluster on the first node: the others join it by themselves.
+async fn begin(env: Env) -> turmoil::Result {
+    let request = v1::InitClusterRequest { nodes: NODES, shards: SHARDS, replication: 3 };
+    let clock = &*env.clock;
+    loop {
+        let mut client = AdminClient::new(connect(&env, "n1:7172"));
+        match deadline(clock, clock.now() + ANSWER_MAX, client.init_cluster(request)).await {
+            Ok(Ok(_)) => return Ok(()),
+            // An answer that was lost is told again like this.
+            Ok(Err(status)) if failure_of(&status, true).code == Code::ClusterExists => return Ok(()),
+            _ => clock.sleep(Duration::from_millis(50)).await,
         }
     }
 }
 
-fn config(node: NodeId, first_start: bool) -> meridian_node::Config {
-    let member = |n: u32| {
-        let at = |port: u16| format!("n{n}:{port}");
-        let region = ["a", "b", "c"][(n as usize - 1) % 3].to_owned();
-        (NodeId(n), Member { region, data: at(7172), raft: at(7173), http: at(7174) })
+fn config(node: NodeId) -> meridian_node::Config {
+    let at = |host: &str| {
+        let at = |port: u16| format!("{host}:{port}");
+        Addresses { data: at(7172), raft: at(7173), http: at(7174) }
     };
-    let at = |port: u16| format!("0.0.0.0:{port}");
     meridian_node::Config {
         data: "/data".into(),
-        cluster: 0x5eed,
-        node,
-        listen: Listen { data: at(7172), raft: at(7173), http: at(7174) },
-        members: (1..=NODES).map(member).collect(),
-        shards: SHARDS,
-        replication: 3,
-        first_start,
+        listen: at("0.0.0.0"),
+        advertise: at(&node.to_string()),
+        region: ["a", "b", "c"][(node.0 as usize - 1) % 3].to_owned(),
+        join: (1..=NODES).map(|n| format!("n{n}:7172")).collect(),
+        // Small, so that a run of seconds flushes, compacts, purges and sends snapshots as years would.
+        storage: StorageSettings {
+            memory_bytes: 256 << 10,
+            log_bytes: 512 << 10,
+            log_keep_bytes: 8 << 10,
+            flush_after: Duration::from_secs(2),
+            ..StorageSettings::default()
+        },
         timing: Timing::default(),
-        log: LogSettings { segment_bytes: 1 << 20, ..LogSettings::default() },
+        log: LogSettings { segment_bytes: 64 << 10, bytes_max: 512 << 10, ..LogSettings::default() },
     }
 }

@@ -1,0 +1,23 @@
+//! A trial of a whole cluster: clients that write, delete and read while nodes fail, what they were told, and whether what
+//! is read at the end agrees. The simulation and the tests of real processes hold the same trial.
+//!
+//! What judges is pure: `rows`, `faults`, `history` and `registers` know no network and count order instead of asking a
+//! clock. What acts reaches the cluster as any client does, through `Env`, and never looks inside it. Ships with nothing.
+
+mod call; // single calls, and what they came to
+mod faults; // what is done to the nodes, and when
+mod history; // what was asked and told
+mod lines; // writes over HTTP
+mod load; // the clients
+mod nodes; // what nodes say of themselves
+mod registers; // whether an answer agrees with it
+mod rows; // what is written
+mod verify; // the end of a trial
+
+pub use faults::{Fault, Faults, Victim};
+pub use history::{Deed, History, OpId, Told};
+pub use load::{Load, create_database};
+pub use nodes::{busiest, checksums, led_by, statuses, wait_settled};
+pub use registers::{Broken, Read, Registers, Scope, Violation};
+pub use rows::{DATABASE, Delete, Field, Generator, MEASUREMENTS, Place, Row, Series};
+pub use verify::{Checked, verify};

@@ -1,0 +1,219 @@
+//! The clients of a trial: they write, delete and read until they are told to stop, and record what they were told.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use meridian_client::{Session, connect};
+use meridian_env::{Env, Instant};
+use meridian_proto::v1;
+use meridian_types::{Code, Failure};
+use parking_lot::Mutex;
+
+use crate::call;
+use crate::history::{Deed, History, OpId, Told};
+use crate::lines;
+use crate::registers::{Read, Registers, Scope, Violation};
+use crate::rows::{DATABASE, Generator, Row};
+
+/// How often a client sends a request with the same id at most; some give up earlier, so that some outcomes stay unknown.
+const TRIES_MAX: u64 = 3;
+/// Most rows are to live until the end.
+const PAUSES_PER_DELETE: u32 = 10;
+
+/// Makes the trial's database through the router at `grpc`, again and again until the cluster is there.
+pub async fn create_database(env: &Env, grpc: &str, until: Instant) -> Result<(), Failure> {
+    loop {
+        let Err(failure) = call::create_database(env, connect(env, grpc)).await else { return Ok(()) };
+        if env.clock.now() > until {
+            return Err(failure);
+        }
+        env.clock.sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// What the clients of one trial share. Clones are the same trial.
+#[derive(Clone, Debug)]
+pub struct Load {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    history: Mutex<History>,
+    generator: Mutex<Generator>,
+    /// Answers that came while others wrote: judged at the end, when all outcomes are known.
+    reads: Mutex<Vec<Result<Read, Violation>>>,
+    stopped: AtomicBool,
+    rows_max: u64,
+    pause_ms_max: u64,
+}
+
+impl Load {
+    /// Clients that write what `generator` draws: up to `rows_max` rows a request, and a pause of up to `pause_ms_max`
+    /// between two requests of a client.
+    pub fn new(generator: Generator, rows_max: u64, pause_ms_max: u64) -> Self {
+        let shared = Shared {
+            history: Mutex::default(),
+            generator: Mutex::new(generator),
+            reads: Mutex::default(),
+            stopped: AtomicBool::new(false),
+            rows_max,
+            pause_ms_max,
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Ends all clients, each after what it has under way.
+    pub fn stop(&self) {
+        self.shared.stopped.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether clients still begin new requests.
+    pub fn is_running(&self) -> bool {
+        !self.shared.stopped.load(Ordering::Relaxed)
+    }
+
+    /// Rows acknowledged so far.
+    pub fn acked(&self) -> usize {
+        self.shared.history.lock().rows(Told::Acked)
+    }
+
+    /// What was asked and told, in words.
+    pub fn summary(&self) -> String {
+        let reads = self.shared.reads.lock().len();
+        format!("{}; {reads} reads in between", self.shared.history.lock())
+    }
+
+    /// The registers of all that was asked and told, and whether the answers that came in between agree with it. Call it when
+    /// all clients have ended.
+    pub fn judge(&self) -> Result<Registers, Violation> {
+        let registers = Registers::of(&self.shared.history.lock());
+        for read in &*self.shared.reads.lock() {
+            registers.check(read.as_ref().map_err(Clone::clone)?)?;
+        }
+        Ok(registers)
+    }
+
+    /// Writes rows over gRPC, each request with an id under which it is sent again.
+    pub async fn write_rows(self, env: Env, grpc: String) {
+        let mut session = Session::begin(&env);
+        let channel = connect(&env, &grpc);
+        while self.is_running() {
+            let (op, rows) = self.begin_write(&env);
+            let pending = session.request();
+            let request = v1::WriteRequest {
+                database: DATABASE.into(),
+                request: Some(pending.id.into()),
+                pending_from: pending.pending_from(),
+                rows: rows.iter().map(call::row_out).collect(),
+            };
+            let (told, expired) = repeated(&env, || call::write(&env, channel.clone(), request.clone())).await;
+            self.told(op, &rows, told);
+            if expired {
+                session = Session::begin(&env);
+            }
+            self.pause(&env).await;
+        }
+    }
+
+    /// Deletes rows of late over gRPC, each request with an id under which it is sent again.
+    pub async fn delete(self, env: Env, grpc: String) {
+        let mut session = Session::begin(&env);
+        let channel = connect(&env, &grpc);
+        while self.is_running() {
+            let drawn = self.shared.generator.lock().delete();
+            if let Some(delete) = drawn {
+                let op = self.shared.history.lock().begin(Deed::Delete(delete));
+                let pending = session.request();
+                let request = call::delete_out(&delete, pending.id, pending.pending_from());
+                let (told, expired) = repeated(&env, || call::delete(&env, channel.clone(), request.clone())).await;
+                tracing::debug!(?delete, ?told, "delete");
+                self.shared.history.lock().told(op, told);
+                if expired {
+                    session = Session::begin(&env);
+                }
+            }
+            for _ in 0..PAUSES_PER_DELETE {
+                self.pause(&env).await;
+            }
+        }
+    }
+
+    /// Writes lines over HTTP: with a key, and then sent again, or without, and then once.
+    pub async fn write_lines(self, env: Env, http: String) {
+        while self.is_running() {
+            let (op, rows) = self.begin_write(&env);
+            let mut body = String::new();
+            rows.iter().for_each(|row| lines::line(&mut body, row));
+            let key = env.rng.chance(0.5).then(|| lines::key(&env));
+            let mut told = Told::Refused;
+            for _ in 0..if key.is_some() { 1 + env.rng.below(TRIES_MAX) } else { 1 } {
+                match lines::post(&env, &http, &body, key.as_deref()).await {
+                    Told::Acked => {
+                        told = Told::Acked;
+                        break;
+                    }
+                    Told::Unknown => told = Told::Unknown,
+                    Told::Refused => {}
+                }
+            }
+            self.told(op, &rows, told);
+            self.pause(&env).await;
+        }
+    }
+
+    /// Reads rows of late while others write them.
+    pub async fn read(self, env: Env, grpc: String) {
+        let channel = connect(&env, &grpc);
+        while self.is_running() {
+            let drawn = self.shared.generator.lock().recent_range();
+            if let Some((series, range)) = drawn {
+                let series_only = env.rng.below(4) > 0;
+                let scope = Scope { measurement: series.measurement(), series: series_only.then_some(series), range };
+                let asked = self.shared.history.lock().tick();
+                if let Ok(seen) = call::read(&env, channel.clone(), scope).await {
+                    let answered = self.shared.history.lock().tick();
+                    let read = seen.map(|seen| Read { scope, asked, answered, seen });
+                    self.shared.reads.lock().push(read);
+                }
+            }
+            self.pause(&env).await;
+        }
+    }
+
+    fn begin_write(&self, env: &Env) -> (OpId, Vec<Row>) {
+        let count = 1 + env.rng.below(self.shared.rows_max);
+        let rows = self.shared.generator.lock().batch(count as usize);
+        let op = self.shared.history.lock().begin(Deed::Write(rows.clone()));
+        (op, rows)
+    }
+
+    fn told(&self, op: OpId, rows: &[Row], told: Told) {
+        tracing::debug!(serial = rows[0].serial, rows = rows.len(), ?told, "write");
+        self.shared.history.lock().told(op, told);
+    }
+
+    async fn pause(&self, env: &Env) {
+        env.clock.sleep(Duration::from_millis(1 + env.rng.below(self.shared.pause_ms_max))).await;
+    }
+}
+
+/// Sends a request until it is acknowledged or its client gives up; what it came to, and whether shards have forgotten the
+/// session: they remember so many, and others have come since.
+async fn repeated<F>(env: &Env, mut send: impl FnMut() -> F) -> (Told, bool)
+where
+    F: Future<Output = Result<(), Failure>>,
+{
+    let (mut told, mut expired) = (Told::Refused, false);
+    for _ in 0..1 + env.rng.below(TRIES_MAX) {
+        let Err(failure) = send().await else { return (Told::Acked, expired) };
+        tracing::debug!(code = %failure.code, why = failure.message, "not acknowledged");
+        expired |= failure.code == Code::SessionExpired;
+        // What came before may have arrived, whatever is said of the repetition.
+        if call::told(&failure) == Told::Unknown {
+            told = Told::Unknown;
+        }
+    }
+    (told, expired)
+}
