@@ -1,10 +1,11 @@
-"""Python's influxdb-client, unchanged, writes; `meridian query` reads back.
+"""Python's influxdb-client, unchanged, writes and deletes; `meridian query` reads back.
 
 Every point that the client was told is written must read back once, with its exact value and type. Needs MERIDIAN_URL (the
 router's HTTP address), MERIDIAN_SERVER (its gRPC address) and MERIDIAN_BIN (the binary).
 """
 
 import calendar
+import datetime
 import json
 import math
 import os
@@ -186,6 +187,38 @@ class InfluxdbClient(unittest.TestCase):
         with self.client.write_api(write_options=SYNCHRONOUS) as api:
             api.write(bucket=BUCKET, record=f'raw u={2**64 - 1}u,t="one\ntwo" {BASE}', write_precision=WritePrecision.S)
         self.assertEqual(query("raw"), [{"time": "2026-01-01T00:00:00Z", "t": "one\ntwo", "u": 2**64 - 1}])
+
+    def test_delete(self):
+        """The delete API takes what its predicate and its range say, both ends included, and nothing else."""
+        with self.client.write_api(write_options=SYNCHRONOUS) as api:
+            lines = [f'{m},host={h},zone=a\\ b v={i}i {BASE + i}' for m in ("gone", "kept") for h in "ab" for i in range(10)]
+            api.write(bucket=BUCKET, record=lines, write_precision=WritePrecision.S)
+        api = self.client.delete_api()
+        at = lambda second: datetime.datetime.fromtimestamp(BASE + second, datetime.timezone.utc)
+        api.delete(at(3), at(6), '_measurement="gone" AND host="a"', bucket=BUCKET)
+        seconds = lambda rows: sorted((row["host"], row["v"]) for row in rows)
+        left = [("a", v) for v in (0, 1, 2, 7, 8, 9)] + [("b", v) for v in range(10)]
+        self.assertEqual(seconds(query("gone")), left)
+        api.delete("2026-01-01T00:00:09Z", "2026-01-01T00:00:09Z", 'zone="a b"', bucket=BUCKET)
+        left = [one for one in left if one[1] != 9]
+        self.assertEqual(seconds(query("gone")), left, "one instant, of all measurements")
+        self.assertEqual(seconds(query("kept")), [(h, v) for h in "ab" for v in range(9)])
+        with self.client.write_api(write_options=SYNCHRONOUS) as writes:
+            writes.write(bucket=BUCKET, record=f"gone,host=a v=4i {BASE + 4}", write_precision=WritePrecision.S)
+        self.assertIn(("a", 4), seconds(query("gone")), "what is written afterwards stays")
+        api.delete("1970-01-01T00:00:00Z", "2100-01-01T00:00:00Z", '_measurement="gone"', bucket=BUCKET)
+        self.assertEqual(query("gone"), [])
+        api.delete("1970-01-01T00:00:00Z", "2100-01-01T00:00:00Z", '_measurement="never was"', bucket=BUCKET)
+
+    def test_a_delete_that_is_not_understood_deletes_nothing(self):
+        with self.client.write_api(write_options=SYNCHRONOUS) as api:
+            api.write(bucket=BUCKET, record=f"whole,host=a v=1i {BASE}", write_precision=WritePrecision.S)
+        for predicate in ('_measurement="whole" AND host!="b"', '_measurement="whole" OR host="a"', '_field="v"', "host"):
+            with self.assertRaises(Exception) as caught:
+                self.client.delete_api().delete("1970-01-01T00:00:00Z", "2100-01-01T00:00:00Z", predicate, bucket=BUCKET)
+            self.assertEqual(caught.exception.status, 400, predicate)
+            self.assertEqual(json.loads(caught.exception.body)["code"], "invalid", predicate)
+        self.assertEqual([row["v"] for row in query("whole")], [1])
 
     def test_refused_lines_are_named_and_the_rest_is_stored(self):
         with self.client.write_api(write_options=SYNCHRONOUS) as api:
