@@ -227,6 +227,13 @@ mod tests {
             Err(tonic::Status::unimplemented("not here"))
         }
 
+        async fn delete(
+            &self,
+            _: tonic::Request<v1::DeleteRequest>,
+        ) -> Result<tonic::Response<v1::DeleteReply>, tonic::Status> {
+            Err(tonic::Status::unimplemented("not here"))
+        }
+
         async fn query(
             &self,
             _: tonic::Request<v1::Select>,
