@@ -54,10 +54,17 @@ async fn keep(
     let damage = node.damages.lock().get(&shard.id).cloned();
     let running = node.shards.read().get(&shard.id).map(Group::spec);
     let here = running.map(|spec| spec.replica).or(damage.as_ref().map(|damage| damage.replica));
+    if here.is_some_and(|here| here > replica) {
+        // A catalogue that is being rebuilt tells of an earlier one: ids only rise.
+        return Ok(());
+    }
     if let Some(old) = here.filter(|old| *old != replica) {
         tracing::info!(node = %node.id, shard = %shard.id, %old, new = %replica, "a replica gives way to a new one");
         node.shards.write().remove(&shard.id);
         groups.remove(shard.id.into(), shard.incarnation).await?;
+        if !wipe(node, shard.id).await? {
+            return Ok(());
+        }
         node.damages.lock().remove(&shard.id);
         return start(node, groups, settings, shard, replica).await;
     }
@@ -77,6 +84,23 @@ async fn keep(
     }
 }
 
+/// Removes the files of a replica that gave way, whatever is left of them; whether that worked.
+async fn wipe(node: &Node, shard: ShardId) -> Result<bool, Halt> {
+    let (disk, dir) = (std::sync::Arc::clone(&node.env.disk), files_of(node, shard));
+    match meridian_env::run(&*node.env.work, Class::Flush, move || Shard::wipe(disk, &dir)).await {
+        Ok(()) => Ok(true),
+        Err(JobError::Halt(halt)) => Err(halt),
+        Err(error) => {
+            tracing::warn!(%shard, %error, "the files of a replica that gave way are removed later");
+            Ok(false)
+        }
+    }
+}
+
+fn files_of(node: &Node, shard: ShardId) -> std::path::PathBuf {
+    node.dir.join("shards").join(shard.to_string())
+}
+
 async fn start(
     node: &Node,
     groups: &Groups,
@@ -86,17 +110,30 @@ async fn start(
 ) -> Result<(), Halt> {
     let files = Files {
         disk: std::sync::Arc::clone(&node.env.disk),
-        dir: node.dir.join("shards").join(shard.id.to_string()),
+        dir: files_of(node, shard.id),
         partition_max: i64::try_from(settings.partition_max.as_nanos()).unwrap_or(i64::MAX),
         catalogue: node.catalogues(),
     };
     let (id, incarnation, seed) = (shard.id, shard.incarnation, node.env.rng.u64());
-    let open = move || Shard::open(id, incarnation, replica, files, seed);
-    let machine = match meridian_env::run(&*node.env.work, Class::Flush, open).await {
-        Ok(machine) => machine,
+    let open = || {
+        let files = files.clone();
+        meridian_env::run(&*node.env.work, Class::Flush, move || Shard::open(id, incarnation, replica, files, seed))
+    };
+    let mut opened = open().await;
+    if matches!(opened, Ok(None)) {
+        // The log goes before the files: after a crash in between, these still tell that it is not this replica's.
+        groups.remove(id.into(), incarnation).await?;
+        if !wipe(node, id).await? {
+            return Ok(());
+        }
+        opened = open().await;
+    }
+    let machine = match opened {
+        Ok(Some(machine)) => machine,
+        Ok(None) => return Ok(()),
         Err(JobError::Halt(halt)) => return Err(halt),
         Err(JobError::Full(why)) => {
-            tracing::warn!(shard = %id, why, "the disk is full: the replica is started later");
+            tracing::warn!(shard = %id, why, "the replica is started later");
             return Ok(());
         }
         Err(JobError::Damaged(why)) => {

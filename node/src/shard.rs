@@ -1,6 +1,7 @@
 //! One shard as a replicated machine: frames into the engine, each request once, deletes and cutoffs in their place among them.
 //! Deterministic: knows no clock. Its files are the engine's; what else it keeps rides in their manifest.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -100,27 +101,33 @@ impl Shard {
         }
     }
 
-    /// The shard as its files have it. Files of an earlier replica of it are removed: that replica was replaced.
+    /// The shard as its files have it; `None` if they are those of a replica that gave way to this one, whose log and files must
+    /// go first.
     pub(crate) fn open(
         id: ShardId,
         incarnation: Incarnation,
         replica: ReplicaId,
         files: Files,
         seed: u64,
-    ) -> Result<Self, JobError> {
+    ) -> Result<Option<Self>, JobError> {
         let owner = format!("{id}/{}/{replica}", incarnation.0);
-        let open = |files: &Files| Engine::open(Arc::clone(&files.disk), &files.dir, &owner, seed);
-        let engine = match open(&files) {
+        let engine = match Engine::open(Arc::clone(&files.disk), &files.dir, &owner, seed) {
+            Err(StoreError::Foreign { found, .. }) if gave_way(&found, &owner) => return Ok(None),
             Err(StoreError::Foreign { found, .. }) => {
-                tracing::info!(shard = %id, %replica, found, "the files of an earlier replica are removed");
-                Engine::wipe(Arc::clone(&files.disk), &files.dir).map_err(failed)?;
-                open(&files)
+                return Err(JobError::Full(format!(
+                    "the files are of {found}, and the catalogue still tells of {owner}"
+                )));
             }
-            opened => opened,
+            opened => opened.map_err(failed)?,
         };
-        let mut shard = Self::with(id, incarnation, engine.map_err(failed)?, Some(files), seed);
+        let mut shard = Self::with(id, incarnation, engine, Some(files), seed);
         shard.restore()?;
-        Ok(shard)
+        Ok(Some(shard))
+    }
+
+    /// Removes the files of a replica that gave way.
+    pub(crate) fn wipe(disk: Arc<dyn Disk>, dir: &Path) -> Result<(), JobError> {
+        Engine::wipe(disk, dir).map_err(failed)
     }
 
     /// Takes over what the files' manifest has of the shard's own.
@@ -257,6 +264,19 @@ fn refused(code: Code, mut message: String) -> Reply {
 fn id_text(request: RequestId, what: &str) -> String {
     let session = request.session;
     format!("request {}-{:x}-{} {what}", session.birth.nanos(), session.nonce, request.seq)
+}
+
+/// Whether the files of `found` belong to an earlier replica than `owner`: a catalogue that is being rebuilt from its log may
+/// tell of an earlier one than the files are of, and those must stay.
+fn gave_way(found: &str, owner: &str) -> bool {
+    let parts = |text: &str| -> Option<(String, u64)> {
+        let (life, replica) = text.rsplit_once("/r")?;
+        Some((life.to_owned(), replica.parse().ok()?))
+    };
+    match (parts(found), parts(owner)) {
+        (Some((life, found)), Some((wanted, replica))) if life == wanted => found < replica,
+        _ => true,
+    }
 }
 
 /// What an error of the files means for whoever runs jobs on them.
@@ -403,6 +423,13 @@ mod tests {
         apply(&mut shard, entry(1, 7, 1, frame(1)));
         assert_eq!(code(&apply(&mut shard, entry(2, 7, 2, frame(1)))), Some(Code::RequestIdReused));
         assert_eq!(code(&apply(&mut shard, entry(3, 7, 1, frame(9)))), Some(Code::RequestIdReused));
+    }
+
+    #[test]
+    fn files_of_a_later_replica_are_not_given_up() {
+        assert!(gave_way("s1/1/r3", "s1/1/r7"));
+        assert!(!gave_way("s1/1/r7", "s1/1/r3"), "the catalogue is behind");
+        assert!(gave_way("s1/1/r7", "s1/2/r3"), "another life of the shard");
     }
 
     #[test]

@@ -65,6 +65,7 @@ pub(crate) async fn run(node: Node, groups: Groups, settings: StorageSettings) -
     tokio::select! {
         biased;
         halt = flushes.run() => halt,
+        halt = weigh(node.clone()) => halt,
         halt = upkeep(node.clone()) => halt,
         halt = checksums(node) => halt,
     }
@@ -149,14 +150,20 @@ impl Flushes {
                     tracing::warn!(%shard, why, "the disk is full: the flush is tried again");
                     clock.sleep(FULL_WAIT).await;
                 }
-                Err(JobError::Damaged(why)) => self.node.damaged(shard, &why),
+                Err(JobError::Damaged(why)) => {
+                    self.node.damaged(shard, &why);
+                    clock.sleep(LOOK_EVERY).await;
+                }
             }
         }
     }
 
-    /// All shards as they are now; tells proposals how much memory is taken.
+    /// All shards in service as they are now.
     async fn look(&mut self) -> Vec<Load> {
-        let groups = shards(&self.node);
+        let groups: Vec<_> = {
+            let damages = self.node.damages.lock();
+            shards(&self.node).into_iter().filter(|(shard, _)| !damages.contains_key(shard)).collect()
+        };
         // Apply holds a machine's lock for as long as it computes: no async thread waits for it.
         let job = move || groups.into_iter().map(|(shard, group)| look_at(shard, &group)).collect::<Vec<_>>();
         let looked = meridian_env::run(&*self.node.env.work, Class::Scan, job).await;
@@ -171,8 +178,6 @@ impl Flushes {
                 self.since.remove(&load.shard);
             }
         }
-        let rows = loads.iter().map(|load| load.row_bytes).sum();
-        self.node.pressure.row_bytes.store(rows, Ordering::Relaxed);
         loads
     }
 
@@ -265,6 +270,17 @@ async fn flush_and_purge<M: Machine>(group: &Group<M>, keep: u64) -> Result<(), 
     group.flush().await?;
     group.purge(keep).await?;
     Ok(())
+}
+
+/// Tells proposals how much memory is taken, also while a flush takes its time and scans hold the threads that read.
+async fn weigh(node: Node) -> Halt {
+    loop {
+        let groups = shards(&node);
+        let job = move || groups.iter().map(|(_, group)| group.machine().read().engine().stats().row_bytes).sum();
+        let rows = meridian_env::run(&*node.env.work, Class::Apply, job).await;
+        node.pressure.row_bytes.store(rows, Ordering::Relaxed);
+        node.env.clock.sleep(LOOK_EVERY).await;
+    }
 }
 
 /// Merges blocks for as long as the node lives.

@@ -146,9 +146,7 @@ pub(crate) struct Flushed {
 fn write(place: &Place, base: &Manifest, cut: &Cut) -> Result<Outcome, StoreError> {
     let mut writing = Writing::new(place, base.next_file);
     let flushed = flush(&mut writing, base, cut);
-    if flushed.is_err() {
-        writing.discard();
-    }
+    writing.discard_after(&flushed);
     flushed.map(|flushed| Outcome(Made::Flushed(flushed)))
 }
 
@@ -215,6 +213,14 @@ pub(crate) struct Writing<'a> {
 impl<'a> Writing<'a> {
     pub(crate) fn new(place: &'a Place, next_file: u64) -> Self {
         Self { place, next_file, made: Vec::new() }
+    }
+
+    /// Removes what a job that failed has written. Not after an error of the disk: then nobody knows whether the manifest that
+    /// names these files is in place, the node halts, and the next start removes what is left over.
+    pub(crate) fn discard_after<T>(&self, result: &Result<T, StoreError>) {
+        if matches!(result, Err(StoreError::Full(_) | StoreError::Damaged(_))) {
+            self.discard();
+        }
     }
 
     pub(crate) fn discard(&self) {

@@ -49,7 +49,15 @@ impl Engine {
     /// are refused. Reads the series table and the ends of all blocks.
     pub fn open(disk: Arc<dyn Disk>, dir: &Path, owner: &str, seed: u64) -> Result<Self, StoreError> {
         let place = Place { disk, dir: dir.to_owned() };
-        let manifest = place.prepare()?.unwrap_or_else(|| Manifest { owner: owner.to_owned(), ..Manifest::default() });
+        let manifest = match place.prepare()? {
+            Some(manifest) => manifest,
+            None => {
+                // Says from the first day on whose they are.
+                let empty = Manifest { owner: owner.to_owned(), ..Manifest::default() };
+                place.commit(&empty, &empty)?;
+                empty
+            }
+        };
         if manifest.owner != owner {
             let (dir, found) = (dir.display().to_string(), manifest.owner);
             return Err(StoreError::Foreign { dir, found, wanted: owner.to_owned() });

@@ -219,8 +219,10 @@ impl Catalogue {
         }
         known.replicas[at].id = id;
         if known.preferred == replica {
-            // The preferred copy forms its group: a new one must join the group that is there.
-            known.preferred = known.replicas[(at + 1) % known.replicas.len()].id;
+            // The preferred copy forms its group, and a new one must join the group that is there: the oldest one is never new
+            // while one of the first is left.
+            let others = known.replicas.iter().map(|replica| replica.id).filter(|other| *other != id);
+            known.preferred = others.min().expect("a shard whose copy gives way has more than one");
         }
         self.counters.next_replica += 1;
         self.change([Section::Shards]);

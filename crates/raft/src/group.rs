@@ -332,12 +332,16 @@ impl<M: Machine> Group<M> {
 
     /// Stops this replica: when this returns, nothing of it runs.
     pub async fn shutdown(&self) {
-        if let Err(error) = self.raft.shutdown().await {
-            tracing::warn!(group = %self.spec.group, %error, "the replica did not stop cleanly");
+        let clock = &*self.env().clock;
+        match deadline(clock, clock.now() + STOP_MAX, self.raft.shutdown()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(group = %self.spec.group, %error, "the replica did not stop cleanly"),
+            // It may wait for its log, which may wait for space: closing the log ends that.
+            Err(_) => tracing::warn!(group = %self.spec.group, "the replica did not stop in time"),
         }
         self.jobs().note_end(Ended::Stopped);
         // What openraft had handed over before is still applied.
-        let (clock, mut applies) = (&*self.env().clock, self.parts.applies.clone());
+        let mut applies = self.parts.applies.clone();
         let applied = async { while applies.changed().await.is_ok() {} };
         if deadline(clock, clock.now() + STOP_MAX, applied).await.is_err() {
             tracing::warn!(group = %self.spec.group, "the replica still applies entries");

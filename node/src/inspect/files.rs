@@ -88,7 +88,8 @@ fn shard_files(env: &Env, shard: &str, dir: &Path) -> Vec<FileReport> {
         Ok(None) => return Vec::new(),
         Ok(Some(found)) => found,
     };
-    let manifest = FileReport { entries: Some(format!("1..{}", found.applied)), ..plain("MANIFEST", None) };
+    let entries = (found.applied > 0).then(|| format!("1..{}", found.applied));
+    let manifest = FileReport { entries, ..plain("MANIFEST", None) };
     let names = found.names.iter().map(|(name, damage)| plain(name, damage.clone()));
     let blocks = found.blocks.iter().map(|block| FileReport {
         database: Some(block.database.to_string()),

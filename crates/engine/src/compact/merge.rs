@@ -86,9 +86,7 @@ impl Merge {
     fn run(self) -> Result<Outcome, StoreError> {
         let mut writing = Writing::new(&self.place, self.base.next_file);
         let compacted = self.write(&mut writing);
-        if compacted.is_err() {
-            writing.discard();
-        }
+        writing.discard_after(&compacted);
         compacted.map(|compacted| Outcome(Made::Compacted(compacted)))
     }
 

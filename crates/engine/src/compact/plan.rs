@@ -9,6 +9,8 @@ use crate::manifest::BlockRecord;
 const RUN_MIN: usize = 4;
 /// A merge takes no more at once; a block that large is left alone.
 const MERGE_BYTES_MAX: u64 = 512 << 20;
+/// Blocks that a merge takes at once.
+const MERGE_BLOCKS_MAX: usize = 64;
 /// Blocks up to this size are of the smallest kind; each next kind is four times larger.
 const KIND_BYTES: u64 = 256 << 10;
 
@@ -22,8 +24,7 @@ pub(super) fn plan(blocks: &[BlockRecord], has_deletes: impl Fn(&BlockRecord) ->
     if let Some((_, run)) = run {
         return Some(run);
     }
-    let waits = |at: &usize| has_deletes(&blocks[*at]) && blocks[*at].meta.bytes <= MERGE_BYTES_MAX;
-    order.iter().copied().find(waits).map(|at| vec![at])
+    order.iter().copied().find(|at| has_deletes(&blocks[*at])).map(|at| vec![at])
 }
 
 /// Which blocks may be merged with each other: those of one database and one partition.
@@ -45,16 +46,25 @@ fn best_run(blocks: &[BlockRecord], group: &[usize]) -> Option<(u32, Vec<usize>)
     kinds.dedup();
     let of_kind = |largest: u32| {
         let small = |at: &usize| kind(blocks[*at].meta.bytes) <= largest;
-        let stretches = group.split(move |at| !small(at));
-        stretches.map(|run| bounded(blocks, run)).find(|run| run.len() >= RUN_MIN && is_free(blocks, run))
+        let mut stretches = group.split(move |at| !small(at));
+        stretches.find_map(|run| free_run(blocks, run))
     };
     kinds.into_iter().find_map(|largest| Some((largest, of_kind(largest)?.to_vec())))
+}
+
+/// The first part of a stretch of neighbours that a merge can take and that no other block separates. A block of another
+/// partition length in the middle of it leaves what is before and behind it.
+fn free_run<'a>(blocks: &[BlockRecord], stretch: &'a [usize]) -> Option<&'a [usize]> {
+    (0..stretch.len()).find_map(|from| {
+        let run = bounded(blocks, &stretch[from..]);
+        (RUN_MIN..=run.len()).rev().map(|len| &run[..len]).find(|run| is_free(blocks, run))
+    })
 }
 
 /// The first part of a run that a merge can take.
 fn bounded<'a>(blocks: &[BlockRecord], run: &'a [usize]) -> &'a [usize] {
     let mut bytes = 0;
-    let fits = run.iter().take_while(|at| {
+    let fits = run.iter().take(MERGE_BLOCKS_MAX).take_while(|at| {
         bytes += blocks[**at].meta.bytes;
         bytes <= MERGE_BYTES_MAX
     });
@@ -110,6 +120,14 @@ mod tests {
         let blocks: Vec<_> =
             sizes.iter().zip(0..).map(|(bytes, n)| block(n, (n + 1, n + 1), (0, 9), *bytes, 100)).collect();
         assert_eq!(plan(&blocks, |_| false), Some(vec![3, 4, 5, 6]));
+    }
+
+    #[test]
+    fn a_block_of_another_partition_length_leaves_what_is_behind_it() {
+        let mut blocks = vec![block(0, (1, 1), (0, 9), 1, 100), block(1, (2, 2), (0, 9), 1, 100)];
+        blocks.push(block(2, (3, 3), (5, 150), 1, 200));
+        blocks.extend((4..9).map(|n| block(n, (n, n), (0, 9), 1, 100)));
+        assert_eq!(plan(&blocks, |_| false), Some(vec![3, 4, 5, 6, 7]));
     }
 
     #[test]

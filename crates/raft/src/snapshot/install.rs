@@ -61,6 +61,8 @@ impl<M: Machine> Group<M> {
         loop {
             match deadline(&*clock, clock.now() + BUSY_EVERY, &mut work).await {
                 Ok(result) => return result,
+                // Its staged files may go at any time: whoever takes its place begins anew.
+                Err(_) if self.jobs().ended().is_some() => return Err(fatal("the replica has left service")),
                 // One that does not read has other replies to read first.
                 Err(_) => {
                     drop(replies.try_send(Ok(reply(v1::snapshot_reply::Reply::Busy(v1::SnapshotBusy::default())))));
@@ -79,12 +81,14 @@ impl<M: Machine> Group<M> {
         let incoming = self.incoming();
         let _turn = incoming.turn().await?;
         if let Some(vote) = self.not_needed(&offer).await? {
+            incoming.clear().await?;
             return Ok(vote);
         }
         let own = self.jobs().view().await;
         let received = incoming.receive(&offer, own, parts, replies).await?;
         // Again, for what happened meanwhile: openraft panics at what contradicts what it knows committed.
         if let Some(vote) = self.not_needed(&offer).await? {
+            incoming.clear().await?;
             return Ok(vote);
         }
         let snapshot = Snapshot { meta: offer.meta, snapshot: SnapshotData::Received(received) };
