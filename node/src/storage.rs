@@ -222,6 +222,10 @@ impl Flushes {
         };
         match outcome {
             Err(JobError::Halt(halt)) => Err(halt),
+            Err(JobError::Damaged(why)) if pinned != GroupId::META => {
+                self.node.damaged(ShardId(pinned.0), &why);
+                Ok(())
+            }
             Err(error) => {
                 tracing::warn!(group = %pinned, %error, "the log stays over its budget for now");
                 Ok(())

@@ -5,7 +5,7 @@ use meridian_query::{SELECTION_BYTES_MAX, Selection};
 use meridian_types::{Code, Failure};
 
 use super::Node;
-use super::admit::{Asked, Refused, admit, answered_as_another};
+use super::proposal::{Asked, Refused, admit, answered_as_another};
 use crate::shard::{KIND_DELETE, Reply};
 
 /// Proposes a delete and answers when it is applied.

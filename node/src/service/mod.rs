@@ -1,11 +1,11 @@
 //! What routers and operators ask of this node.
 
 mod admin;
-mod admit;
 mod convert;
 mod delete;
 mod door;
 mod join;
+mod proposal;
 mod propose;
 mod scan;
 mod transfer;
@@ -28,7 +28,7 @@ use tokio::sync::Semaphore;
 use tokio::sync::watch::{Receiver, Sender};
 use tonic::{Request, Response, Status, Streaming};
 
-use self::admit::Refused;
+use self::proposal::Refused;
 use crate::meta::Meta;
 use crate::metrics::Metrics;
 use crate::replicas::Damage;

@@ -11,7 +11,7 @@ use meridian_types::{Code, Failure};
 use tonic::{Status, Streaming};
 
 use super::Node;
-use super::admit::{Asked, Refused, admit, answered_as_another};
+use super::proposal::{Asked, Refused, admit, answered_as_another};
 use crate::shard::{KIND_WRITE, Reply};
 
 /// Frames of one stream that are under way at once; more wait in the connection.

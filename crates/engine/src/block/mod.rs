@@ -9,7 +9,6 @@
 
 mod body;
 mod layout;
-mod memory;
 mod meta;
 mod reader;
 mod statistics;
@@ -61,7 +60,8 @@ pub fn read_any(bytes: &[u8]) -> Result<u64, String> {
     // The checksums keep most bytes away from what they protect, so it is tried without them too.
     let _ = body::decode_any(bytes);
     let open = || {
-        let file: Arc<dyn meridian_env::File> = Arc::new(memory::Bytes::new(bytes));
+        let file: Arc<dyn meridian_env::File> =
+            Arc::new(meridian_env::MemoryFile(bytes::Bytes::copy_from_slice(bytes)));
         let meta = BlockMeta::of_file(&*file, &name)?;
         let block = Block::from_file(file, &name, &meta)?;
         block.verify()?;

@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bytes::Bytes;
 use meridian_env::sim::{Faults, SimDisk};
-use meridian_env::{Disk, File, Rng};
+use meridian_env::{Disk, File, MemoryFile, Rng};
 use meridian_types::{DatabaseId, FieldType, SeriesNumber, TimeRange, Timestamp, Value};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
@@ -89,7 +90,7 @@ fn written(number: u64, series: &Series) -> (Vec<u8>, BlockMeta) {
 }
 
 fn open(bytes: &[u8], meta: &BlockMeta) -> Result<Block, BlockError> {
-    Block::from_file(Arc::new(memory::Bytes::new(bytes)), Path::new("block"), meta)
+    Block::from_file(Arc::new(MemoryFile(Bytes::copy_from_slice(bytes))), Path::new("block"), meta)
 }
 
 fn range(start: i64, end: i64) -> TimeRange {
@@ -127,7 +128,7 @@ proptest! {
         prop_assert_eq!(meta.points as usize, all().map(|(_, values)| values.len()).sum::<usize>());
         prop_assert_eq!(meta.time_min, all().map(|row| row.0).min().unwrap_or(i64::MAX));
         prop_assert_eq!(meta.time_max, all().map(|row| row.0).max().unwrap_or(i64::MIN));
-        let file = memory::Bytes::new(&bytes);
+        let file = MemoryFile(Bytes::copy_from_slice(&bytes));
         prop_assert_eq!(&BlockMeta::of_file(&file, Path::new("block")).expect("a block"), &meta);
         prop_assert_eq!(read_any(&bytes), Ok(meta.points));
 
@@ -172,7 +173,7 @@ fn many(count: u32) -> Series {
 /// Counts what is read of a file.
 #[derive(Debug)]
 struct Counting {
-    bytes: memory::Bytes,
+    bytes: MemoryFile,
     reads: AtomicU64,
 }
 
@@ -202,7 +203,7 @@ impl File for Counting {
 #[test]
 fn a_scan_reads_each_page_once() {
     let (bytes, meta) = written(NUMBER, &many(1_000));
-    let file = Arc::new(Counting { bytes: memory::Bytes::new(&bytes), reads: AtomicU64::new(0) });
+    let file = Arc::new(Counting { bytes: MemoryFile(Bytes::copy_from_slice(&bytes)), reads: AtomicU64::new(0) });
     let shared: Arc<dyn File> = Arc::<Counting>::clone(&file);
     let block = Arc::new(Block::from_file(shared, Path::new("block"), &meta).expect("opened"));
     assert_eq!(file.reads.swap(0, Ordering::Relaxed), 3, "header, footer, page table");
@@ -233,7 +234,7 @@ fn large() -> Series {
 fn of_a_large_series_only_what_is_wanted_is_read() {
     let series = large();
     let (bytes, meta) = written(NUMBER, &series);
-    let file = Arc::new(Counting { bytes: memory::Bytes::new(&bytes), reads: AtomicU64::new(0) });
+    let file = Arc::new(Counting { bytes: MemoryFile(Bytes::copy_from_slice(&bytes)), reads: AtomicU64::new(0) });
     let shared: Arc<dyn File> = Arc::<Counting>::clone(&file);
     let block = Block::from_file(shared, Path::new("block"), &meta).expect("opened");
     file.reads.store(0, Ordering::Relaxed);

@@ -1,11 +1,12 @@
 //! The engine with files against the same engine without: whatever is flushed, compacted, reopened, lost by a crash or
 //! adopted from another replica, the answers are those of the log.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use meridian_env::sim::{Faults, SimHost};
-use meridian_env::{Disk, Open, Rng};
+use meridian_env::{Disk, File, Lock, Open, Rng};
 use meridian_query::Selection;
 
 use super::*;
@@ -340,6 +341,59 @@ fn a_full_disk_loses_nothing_and_the_flush_is_done_later() {
     let task = replica.freeze();
     replica.run(task);
     assert_eq!(replica.engine.durable().map(|point| point.index), Some(51));
+}
+
+/// A disk that is full when the shard's directory is synced, which is when a manifest takes the place of another.
+#[derive(Debug)]
+struct FullAtSwitch(Arc<dyn Disk>);
+
+impl Disk for FullAtSwitch {
+    fn open(&self, path: &Path, how: Open) -> io::Result<Box<dyn File>> {
+        self.0.open(path, how)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.0.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.0.remove(path)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        self.0.list(dir)
+    }
+
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        self.0.create_dir(dir)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        if dir == Path::new(DIR) { Err(io::ErrorKind::StorageFull.into()) } else { self.0.sync_dir(dir) }
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>> {
+        self.0.lock(path)
+    }
+}
+
+#[test]
+fn a_manifest_that_may_be_on_disk_keeps_its_files() {
+    let mut replica = Replica::new(7);
+    replica.apply(row(0, 0, 0, 1));
+    let task = replica.freeze();
+    replica.run(task);
+    let whole = Arc::clone(&replica.disk);
+    replica.disk = Arc::new(FullAtSwitch(Arc::clone(&whole)));
+    replica.reopen();
+    replica.apply(row(0, 1, 1, 2));
+    let task = replica.freeze().expect("something to flush");
+    assert!(matches!(task.run(), Err(StoreError::Io(_))), "not an error to go on after, as a full disk is");
+    replica.disk = whole;
+    replica.reopen();
+    assert_eq!(replica.engine.durable().map(|point| point.index), Some(2), "the new manifest was there");
+    replica.check();
+    replica.check_files();
 }
 
 #[test]

@@ -427,6 +427,21 @@ fn a_replaced_copy_keeps_its_place_and_never_its_id() {
 }
 
 #[test]
+fn one_of_the_first_copies_leads_for_as_long_as_one_is_left() {
+    let mut catalogue = formed(1);
+    let shard = |catalogue: &Catalogue| catalogue.shards()[&ShardId(1)].clone();
+    let first: BTreeSet<_> = shard(&catalogue).replicas.iter().map(|replica| replica.id).collect();
+    for left in (0..first.len()).rev() {
+        let before = shard(&catalogue).preferred;
+        assert_eq!(catalogue.apply(&Command::ReplaceReplica { shard: ShardId(1), replica: before }), Reply::Replaced);
+        let after = shard(&catalogue);
+        let old = after.replicas.iter().map(|replica| replica.id).filter(|id| first.contains(id)).collect::<Vec<_>>();
+        assert_eq!(old.len(), left);
+        assert_eq!(Some(&after.preferred), old.iter().min().or(after.replicas.iter().map(|r| &r.id).min()));
+    }
+}
+
+#[test]
 fn the_only_copy_is_not_replaced() {
     let mut catalogue = Catalogue::default();
     catalogue.apply(&Command::Init { cluster: ClusterId(7), nodes: 1, shards: 1, replication: 1 });

@@ -2,12 +2,11 @@
 //!
 //! Never panics, whatever the bytes are: that is all it is for.
 
-use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use meridian_env::File;
+use meridian_env::{File, MemoryFile};
 use meridian_types::{GroupId, Incarnation};
 
 use super::index::Points;
@@ -74,7 +73,7 @@ fn record([kind, group, low, more]: [u8; 4], is_checkpoint: bool) -> Option<(Key
 
 fn replay(bytes: Vec<u8>) {
     let (path, len) = (PathBuf::from("fuzzed.seg"), bytes.len() as u64);
-    let file: Arc<dyn File> = Arc::new(Memory(Bytes::from(bytes)));
+    let file: Arc<dyn File> = Arc::new(MemoryFile(Bytes::from(bytes)));
     let header = match segment::read_first_sector(&*file, &path, NUMBER) {
         Ok(FirstSector::Used(header)) => header,
         _ => Header { number: NUMBER, previous: 0, previous_end: 0, reserved: 0 },
@@ -85,35 +84,6 @@ fn replay(bytes: Vec<u8>) {
         if replay.segment(&used, ends_at).is_ok() {
             drop(replay.finish());
         }
-    }
-}
-
-/// A file that is read only.
-#[derive(Debug)]
-struct Memory(Bytes);
-
-impl File for Memory {
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let from = usize::try_from(offset).unwrap_or(usize::MAX).min(self.0.len());
-        let len = buffer.len().min(self.0.len() - from);
-        buffer[..len].copy_from_slice(&self.0[from..from + len]);
-        Ok(len)
-    }
-
-    fn write_at(&self, _: &[u8], _: u64) -> io::Result<()> {
-        Err(io::ErrorKind::ReadOnlyFilesystem.into())
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        Ok(self.0.len() as u64)
-    }
-
-    fn reserve_zeroed(&self, _: u64) -> io::Result<()> {
-        Err(io::ErrorKind::ReadOnlyFilesystem.into())
     }
 }
 

@@ -2,19 +2,15 @@
 
 use std::io;
 
-use meridian_env::File;
+use bytes::Bytes;
 
-/// The bytes.
-#[derive(Debug)]
-pub(super) struct Bytes(Box<[u8]>);
+use crate::File;
 
-impl Bytes {
-    pub(super) fn new(bytes: &[u8]) -> Self {
-        Self(bytes.into())
-    }
-}
+/// The bytes of a file that nothing changes.
+#[derive(Clone, Debug)]
+pub struct MemoryFile(pub Bytes);
 
-impl File for Bytes {
+impl File for MemoryFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let rest = usize::try_from(offset).ok().and_then(|offset| self.0.get(offset..)).unwrap_or_default();
         let len = rest.len().min(buffer.len());
