@@ -35,7 +35,8 @@ impl Front {
         ids: Ids,
     ) -> Result<Vec<Witness>, Failure> {
         let mut in_flight = self.metrics.begin(endpoint);
-        let span = tracing::info_span!("delete", endpoint, database, peer = %context.principal);
+        let trace = context.trace.as_ref().map(tracing::field::display);
+        let span = tracing::info_span!("delete", endpoint, database, peer = %context.principal, trace);
         let result = self.delete_all(context, database, &selection, ids).instrument(span.clone()).await;
         span.in_scope(|| match &result {
             Err(failure) => tracing::info!(code = %failure.code, why = failure.message, "failed"),

@@ -42,7 +42,7 @@ pub(super) fn verdict(outcomes: Vec<ShardOutcome>) -> Result<Vec<Witness>, Failu
     if outcomes.iter().all(|o| o.fate() == Fate::NotDone) {
         return Err(Failure { message: format!("{shard}: {}", worst.message), ..worst.clone() });
     }
-    let code = if matches!(worst.kind(), Kind::Retry | Kind::Overloaded) { Code::Unknown } else { worst.code };
+    let code = if matches!(worst.kind(), Kind::Unknown | Kind::Broken) { worst.code } else { Code::Unknown };
     let message = format!("{}; {shard}: {}: {}", fates(&outcomes), worst.code, worst.message);
     Err(Failure { code, message, retry_after_ms: worst.retry_after_ms })
 }
@@ -94,7 +94,9 @@ mod tests {
         );
         assert_eq!(told(vec![done(1), failed(2, Code::NoLeader)]).0, Code::Unknown);
         assert_eq!(told(vec![failed(1, Code::Unknown), failed(2, Code::NoLeader)]).0, Code::Unknown);
-        assert_eq!(told(vec![done(1), failed(2, Code::NoDatabase)]).0, Code::NoDatabase);
+        for refused in [Code::NoDatabase, Code::TimeOutOfRange, Code::RequestIdReused] {
+            assert_eq!(told(vec![done(1), failed(2, refused)]).0, Code::Unknown, "{refused}: it is done in part");
+        }
         assert_eq!(told(vec![done(1), failed(2, Code::Internal), failed(3, Code::Unknown)]).0, Code::Internal);
     }
 
