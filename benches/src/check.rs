@@ -49,6 +49,8 @@ pub(crate) struct Cluster {
     pub(crate) shards: usize,
     /// Copies of the first shard, and of every other: there is one placement.
     pub(crate) replicas: usize,
+    /// Where the nodes show their metrics.
+    pub(crate) http: Vec<String>,
 }
 
 impl Router {
@@ -57,10 +59,12 @@ impl Router {
         Self { env: env.clone(), channel }
     }
 
-    /// Creates the database unless it is there.
-    pub(crate) async fn create_database(&self, name: &str) -> Result<(), CheckError> {
+    /// Creates the database unless it is there; a retention of zero is for ever.
+    pub(crate) async fn create_database(&self, name: &str, retention: Duration) -> Result<(), CheckError> {
         let mut client = AdminClient::new(self.channel.clone());
-        let request = v1::CreateDatabaseRequest { name: name.to_owned(), if_absent: true, ..Default::default() };
+        let retention = i64::try_from(retention.as_nanos()).unwrap_or(i64::MAX);
+        let request =
+            v1::CreateDatabaseRequest { name: name.to_owned(), if_absent: true, retention, ..Default::default() };
         self.call("CreateDatabase", client.create_database(request)).await.map(drop)
     }
 
@@ -71,7 +75,9 @@ impl Router {
         let first = status.shards.iter().find(|shard| shard.id == 1);
         let first =
             first.ok_or(CheckError::NoAnswer("ClusterStatus names no shard s1: is the cluster initialised?"))?;
-        Ok(Cluster { nodes: status.nodes.len(), shards: status.shards.len(), replicas: first.replicas.len() })
+        let (shards, replicas) = (status.shards.len(), first.replicas.len());
+        let http = status.nodes.into_iter().filter_map(|state| Some(state.node?.http_address)).collect::<Vec<_>>();
+        Ok(Cluster { nodes: http.len(), shards, replicas, http })
     }
 
     /// How many rows within `range` have a value of `field`.

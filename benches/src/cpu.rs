@@ -1,13 +1,15 @@
-//! CPU time of processes, from Linux's `/proc`.
+//! CPU time and memory of processes, from Linux's `/proc`.
 
 use std::io;
 
 /// `utime` and `stime` count in these, on every architecture that Meridian builds for.
 const TICKS_PER_SECOND: f64 = 100.0;
+/// Of the kernels that Meridian is measured on.
+const PAGE_BYTES: u64 = 4_096;
 
 /// Why the time of a process is not known.
 #[derive(Debug, thiserror::Error)]
-#[error("CPU time of process {process} in {path}: {why}")]
+#[error("what process {process} uses, in {path}: {why}")]
 pub(crate) struct CpuError {
     process: String,
     path: String,
@@ -22,6 +24,18 @@ pub(crate) fn seconds_of(pid: u32) -> Result<f64, CpuError> {
 /// The same of this process.
 pub(crate) fn seconds_of_this() -> Result<f64, CpuError> {
     seconds("self")
+}
+
+/// Bytes of memory that the process holds.
+pub(crate) fn resident_bytes_of(pid: u32) -> Result<u64, CpuError> {
+    let path = format!("/proc/{pid}/statm");
+    #[expect(clippy::disallowed_methods, reason = "files of /proc have no size, so Env's disk cannot read them")]
+    let text = std::fs::read_to_string(&path);
+    let malformed = || io::Error::new(io::ErrorKind::InvalidData, "no resident pages in it");
+    let pages = text.and_then(|text| {
+        text.split_ascii_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok()).ok_or_else(malformed)
+    });
+    pages.map(|pages| pages * PAGE_BYTES).map_err(|why| CpuError { process: pid.to_string(), path, why })
 }
 
 fn seconds(process: &str) -> Result<f64, CpuError> {
@@ -61,6 +75,6 @@ mod tests {
         assert!(seconds_of_this().is_ok_and(|seconds| seconds >= 0.0));
         assert!(seconds_of(std::process::id()).is_ok());
         let error = seconds_of(u32::MAX).expect_err("there is no such process").to_string();
-        assert!(error.starts_with("CPU time of process 4294967295 in /proc/4294967295/stat: "), "{error}");
+        assert!(error.starts_with("what process 4294967295 uses, in /proc/4294967295/stat: "), "{error}");
     }
 }

@@ -130,6 +130,7 @@ impl Host {
 /// The rows of a run, in the order in which they are sent.
 #[derive(Debug)]
 pub(crate) struct Walk {
+    interval: i64,
     hosts: Vec<Host>,
     rng: Rng,
     start: Timestamp,
@@ -138,12 +139,12 @@ pub(crate) struct Walk {
 }
 
 impl Walk {
-    /// The rows of `shape`, the first of each series near `start`.
-    pub(crate) fn new(shape: &Shape, start: Timestamp) -> Result<Self, KeyError> {
+    /// The rows of `shape`, the first of each series near `start`, the next `interval` nanoseconds later.
+    pub(crate) fn new(shape: &Shape, start: Timestamp, interval: i64) -> Result<Self, KeyError> {
         let root = Rng::from_seed(shape.seed);
         let tags = root.child("hosts");
         let hosts = (0..shape.series).map(|number| Host::new(number, shape.fields, &tags)).collect::<Result<_, _>>()?;
-        Ok(Self { hosts, rng: root.child("walk"), start, next: 0, rows: shape.rows() })
+        Ok(Self { interval, hosts, rng: root.child("walk"), start, next: 0, rows: shape.rows() })
     }
 
     /// The next row: a host with its values, and the time.
@@ -154,7 +155,7 @@ impl Walk {
         let series = self.hosts.len() as u64;
         let host = &mut self.hosts[(self.next % series) as usize];
         host.step(&self.rng);
-        let since = i64::try_from(self.next / series).expect("at most POINTS_MAX") * INTERVAL_NANOS;
+        let since = i64::try_from(self.next / series).expect("at most POINTS_MAX") * self.interval;
         self.next += 1;
         Some((host, self.start.saturating_add(since)))
     }
@@ -171,7 +172,7 @@ mod tests {
     }
 
     fn rows(shape: &Shape) -> Vec<(SeriesKey, i64, Vec<i64>)> {
-        let mut walk = Walk::new(shape, Timestamp::default()).expect("valid tags");
+        let mut walk = Walk::new(shape, Timestamp::default(), INTERVAL_NANOS).expect("valid tags");
         let mut rows = Vec::new();
         while let Some((host, time)) = walk.next_row() {
             rows.push((host.key.clone(), time.nanos(), host.values.clone()));

@@ -4,6 +4,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io::Write as _;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -58,6 +59,9 @@ pub(crate) fn encode(out: &mut Vec<u8>, fields: &[String], host: &Host, time: Ti
     writeln!(out, " {}", time.nanos()).expect(TAKES_ALL);
 }
 
+/// How long until a request that was refused for want of room is sent again.
+const PUT_OFF: Duration = Duration::from_millis(100);
+
 /// Open connections to one router.
 #[derive(Debug)]
 pub(crate) struct Connections {
@@ -93,10 +97,23 @@ impl Connections {
                 if intended > now {
                     env.clock.sleep_until(intended).await;
                 }
-                let request = Request::post(&self.path).header("host", &self.host).body(Full::new(batch.body.clone()));
-                let request = request.map_err(|error| LinesError::Request(self.host.clone(), error))?;
-                connection.ready().await?;
-                post(env, &mut connection, request).await?;
+                let patience = env.clock.now() + ANSWER_WAIT_MAX;
+                loop {
+                    let request = Request::post(&self.path).header("host", &self.host);
+                    let request = request.body(Full::new(batch.body.clone()));
+                    let request = request.map_err(|error| LinesError::Request(self.host.clone(), error))?;
+                    connection.ready().await?;
+                    match post(env, &mut connection, request).await {
+                        // Certainly not stored, for now there is no room for it.
+                        Err(LinesError::Refused { status: StatusCode::TOO_MANY_REQUESTS, .. })
+                            if env.clock.now() < patience =>
+                        {
+                            tally.borrow_mut().put_off += 1;
+                            env.clock.sleep(PUT_OFF).await;
+                        }
+                        answered => break answered?,
+                    }
+                }
                 tally.borrow_mut().acknowledged(batch, intended, env.clock.now());
             }
             Ok::<(), LinesError>(())
@@ -140,7 +157,7 @@ mod tests {
     fn a_row_is_one_line() {
         let shape = Shape { series: 1, fields: 2, rows_per_batch: 1, points: 2, seed: 1 };
         let start = Timestamp::new(1_700_000_000_000_000_000).expect("in range");
-        let mut walk = Walk::new(&shape, start).expect("valid tags");
+        let mut walk = Walk::new(&shape, start, crate::generate::INTERVAL_NANOS).expect("valid tags");
         let (host, time) = walk.next_row().expect("one row");
         let mut out = Vec::new();
         encode(&mut out, &shape.field_names(), host, time);

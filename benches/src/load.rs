@@ -14,7 +14,7 @@ use tonic::transport::Channel;
 use crate::check::{CheckError, Router};
 use crate::cpu::{self, CpuError};
 use crate::frames::{self, FramesError};
-use crate::generate::{Shape, Walk};
+use crate::generate::{INTERVAL_NANOS, Shape, Walk};
 use crate::lines::{self, LinesError};
 use crate::pace::{Batch, Pace, Tally};
 use crate::report::{Measured, Report};
@@ -22,35 +22,42 @@ use crate::report::{Measured, Report};
 /// Memory that the encoded batches may take.
 const BATCHES_BYTES_MAX: usize = 4 << 30;
 
+/// Where load goes.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct Target {
+    /// HTTP address of a router, for lines.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8086")]
+    pub(crate) http: String,
+    /// gRPC address of a router, for frames and for the counts.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7171")]
+    pub(crate) grpc: String,
+    /// Database to write to; made if it is not there.
+    #[arg(long, default_value = "bench", value_parser = database)]
+    pub(crate) db: String,
+    /// Requests under way at a time: connections for lines, frames of one stream for frames.
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1_024))]
+    pub(crate) concurrency: u32,
+    /// Process of the cluster whose CPU time counts; may be given more than once.
+    #[arg(long)]
+    pub(crate) pid: Vec<u32>,
+}
+
 /// What to send, how, and where.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct Args {
     /// How points travel.
     #[arg(long, value_enum)]
     pub(crate) mode: Mode,
-    /// HTTP address of a router, for lines.
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8086")]
-    pub(crate) http: String,
-    /// gRPC address of a router, for frames and for the count at the end.
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7171")]
-    pub(crate) grpc: String,
-    /// Database to write to; made if it is not there.
-    #[arg(long, default_value = "bench", value_parser = database)]
-    pub(crate) db: String,
+    #[command(flatten)]
+    pub(crate) to: Target,
     #[command(flatten)]
     pub(crate) shape: Shape,
-    /// Requests under way at a time: connections for lines, frames of one stream for frames.
-    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1_024))]
-    pub(crate) concurrency: u32,
     /// Stop sending after this many seconds even if not all points are sent.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub(crate) seconds: Option<u64>,
     /// Points a second to send; without it each request waits for the answer to one before it.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) rate: Option<u64>,
-    /// Process of the cluster whose CPU time counts; may be given more than once.
-    #[arg(long)]
-    pub(crate) pid: Vec<u32>,
     /// Print one JSON object instead of a table.
     #[arg(long)]
     pub(crate) json: bool,
@@ -95,6 +102,20 @@ pub(crate) enum LoadError {
     /// A process cannot be measured.
     #[error(transparent)]
     Cpu(#[from] CpuError),
+    /// A node's levels are not known.
+    #[error("the metrics of {node}: {why}")]
+    Metrics {
+        /// Its address.
+        node: String,
+        /// What went wrong.
+        why: String,
+    },
+    /// Retention has not taken what it should have.
+    #[error("{rows} rows are there that are twice as old as the retention")]
+    Kept {
+        /// How many.
+        rows: u64,
+    },
     /// What was acknowledged is not what is there.
     #[error("{sent} rows were acknowledged and the query at the end counts {found} more than before: points are wrong")]
     Miscounted {
@@ -118,22 +139,22 @@ pub(crate) fn start(args: &Args) -> Result<String, LoadError> {
 }
 
 async fn run(env: &Env, args: &Args) -> Result<String, LoadError> {
-    let channel = meridian_client::connect(env, &args.grpc);
+    let channel = meridian_client::connect(env, &args.to.grpc);
     let router = Router::new(env, channel.clone());
-    router.create_database(&args.db).await?;
+    router.create_database(&args.to.db, Duration::ZERO).await?;
     let cluster = router.cluster().await?;
     let range = span(&args.shape, env.clock.wall())?;
     let idle = cpu::seconds_of_this()?;
     let (mode, shape) = (args.mode, args.shape.clone());
-    let encode = move || batches(mode, &shape, range.start());
+    let encode = move || batches(mode, &shape, range.start(), INTERVAL_NANOS);
     let batches = meridian_env::run(&*env.work, Class::Scan, encode).await?;
     let encoding_cpu_seconds = cpu::seconds_of_this()? - idle;
 
     let field = args.shape.field_names().swap_remove(0);
-    let before = router.count(&args.db, &field, range).await?;
-    let link = Link::open(env, args, channel).await?;
+    let before = router.count(&args.to.db, &field, range).await?;
+    let link = Link::open(env, args.mode, &args.to, channel).await?;
     let measured = measure(env, args, link, &batches).await?;
-    let after = router.count(&args.db, &field, range).await?;
+    let after = router.count(&args.to.db, &field, range).await?;
     let found = i128::from(after) - i128::from(before);
     if found != i128::from(measured.tally.rows) {
         return Err(LoadError::Miscounted { sent: measured.tally.rows, found });
@@ -150,9 +171,9 @@ fn span(shape: &Shape, now: Timestamp) -> Result<TimeRange, TimeError> {
     TimeRange::new(start, start.saturating_add(shape.span_nanos()))
 }
 
-/// All batches of a run, encoded.
-fn batches(mode: Mode, shape: &Shape, start: Timestamp) -> Result<Vec<Batch>, LoadError> {
-    let mut walk = Walk::new(shape, start)?;
+/// All batches of a run, encoded; rows of a series are `interval` nanoseconds apart.
+pub(crate) fn batches(mode: Mode, shape: &Shape, start: Timestamp, interval: i64) -> Result<Vec<Batch>, LoadError> {
+    let mut walk = Walk::new(shape, start, interval)?;
     let fields = shape.field_names();
     let (mut batches, mut rows_before, mut bytes) = (Vec::new(), 0, 0);
     loop {
@@ -200,23 +221,23 @@ fn frames_batch(walk: &mut Walk, fields: &[String], rows_max: u32) -> Result<(By
 
 /// Open connections of either mode.
 #[derive(Debug)]
-enum Link {
+pub(crate) enum Link {
     Lines(lines::Connections),
     Frames(Box<frames::Stream>),
 }
 
 impl Link {
-    async fn open(env: &Env, args: &Args, channel: Channel) -> Result<Self, LoadError> {
-        Ok(match args.mode {
-            Mode::Lines => Self::Lines(lines::Connections::open(env, &args.http, &args.db, args.concurrency).await?),
+    pub(crate) async fn open(env: &Env, mode: Mode, to: &Target, channel: Channel) -> Result<Self, LoadError> {
+        Ok(match mode {
+            Mode::Lines => Self::Lines(lines::Connections::open(env, &to.http, &to.db, to.concurrency).await?),
             Mode::Frames => {
-                let stream = frames::Stream::open(env, channel, &args.db, args.concurrency).await?;
+                let stream = frames::Stream::open(env, channel, &to.db, to.concurrency).await?;
                 Self::Frames(Box::new(stream))
             }
         })
     }
 
-    async fn send(self, env: &Env, batches: &[Batch], pace: Pace) -> Result<Tally, LoadError> {
+    pub(crate) async fn send(self, env: &Env, batches: &[Batch], pace: Pace) -> Result<Tally, LoadError> {
         Ok(match self {
             Self::Lines(connections) => connections.run(env, batches, pace).await?,
             Self::Frames(stream) => stream.run(env, batches, pace).await?,
@@ -226,7 +247,7 @@ impl Link {
 
 /// What lies between the start and the stop of the clock.
 async fn measure(env: &Env, args: &Args, link: Link, batches: &[Batch]) -> Result<Measured, LoadError> {
-    let used = || args.pid.iter().map(|pid| cpu::seconds_of(*pid)).collect::<Result<Vec<_>, _>>();
+    let used = || args.to.pid.iter().map(|pid| cpu::seconds_of(*pid)).collect::<Result<Vec<_>, _>>();
     let (servers, loader) = (used()?, cpu::seconds_of_this()?);
     let start = env.clock.now();
     let pace = Pace::new(start, args.seconds.map(Duration::from_secs), args.rate);
@@ -249,7 +270,7 @@ mod tests {
     #[test]
     fn batches_hold_all_rows_once_and_the_same_in_both_modes() {
         for mode in [Mode::Lines, Mode::Frames] {
-            let batches = batches(mode, &shape(300), Timestamp::default()).expect("small");
+            let batches = batches(mode, &shape(300), Timestamp::default(), INTERVAL_NANOS).expect("small");
             let sizes: Vec<_> = batches.iter().map(|b| (b.rows, b.points, b.points_before)).collect();
             assert_eq!(sizes, [(300, 3_000, 0), (300, 3_000, 3_000), (300, 3_000, 6_000), (100, 1_000, 9_000)]);
         }
@@ -257,7 +278,7 @@ mod tests {
 
     #[test]
     fn a_frame_is_valid_and_ends_at_its_size() {
-        let batches = batches(Mode::Frames, &shape(1_000_000), Timestamp::default()).expect("small");
+        let batches = batches(Mode::Frames, &shape(1_000_000), Timestamp::default(), INTERVAL_NANOS).expect("small");
         for batch in &batches {
             let frame = meridian_frame::Frame::check(batch.body.clone()).expect("a frame");
             assert_eq!(frame.rows() as u64, batch.rows);

@@ -1,8 +1,10 @@
-//! Benchmarks of Meridian. `load` puts a known load on a running cluster and says what it cost.
+//! Benchmarks of Meridian. `load` puts a known load on a running cluster and says what it cost, `soak` whether it can go on.
 //!
 //! Never reports a figure of a run in which a point was refused or is not there afterwards: such a run ends with exit 1.
 
 mod load; // one run, from the arguments to the report
+
+mod soak; // a long run, and whether what the cluster holds levels off
 
 mod generate; // which rows there are
 
@@ -34,11 +36,16 @@ struct Cli {
 enum What {
     /// Write to a running cluster as fast as it takes, or at a rate, and report throughput, latency and CPU.
     Load(load::Args),
+    /// Write to a running cluster for long, with a short retention, and report whether what it holds levels off.
+    Soak(soak::Args),
 }
 
 fn main() -> ExitCode {
-    let What::Load(args) = Cli::parse().what;
-    let text = match load::start(&args) {
+    let report = match Cli::parse().what {
+        What::Load(args) => load::start(&args),
+        What::Soak(args) => soak::start(&args),
+    };
+    let text = match report {
         Ok(text) => text,
         Err(error) => {
             // Nothing is left to tell it to when stderr is closed.

@@ -57,6 +57,8 @@ pub(crate) struct Tally {
     pub(crate) rows: u64,
     pub(crate) points: u64,
     pub(crate) bytes: u64,
+    /// Requests that were refused for want of room, and sent again.
+    pub(crate) put_off: u64,
     /// Microseconds from the intended send time to the answer.
     pub(crate) latency: Histogram<u64>,
 }
@@ -65,7 +67,17 @@ impl Tally {
     /// Nothing yet.
     pub(crate) fn new() -> Self {
         let latency = Histogram::new_with_bounds(1, LATENCY_MICROS_MAX, 3).expect("the bounds are good constants");
-        Self { requests: 0, rows: 0, points: 0, bytes: 0, latency }
+        Self { requests: 0, rows: 0, points: 0, bytes: 0, put_off: 0, latency }
+    }
+
+    /// Adds what another one has counted.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.requests += other.requests;
+        self.rows += other.rows;
+        self.points += other.points;
+        self.bytes += other.bytes;
+        self.put_off += other.put_off;
+        self.latency.add(&other.latency).expect("both have the same bounds");
     }
 
     /// Counts an acknowledged batch.

@@ -40,10 +40,10 @@ impl Report<'_> {
     pub(crate) fn json(&self) -> String {
         let (args, measured, tally) = (self.args, &self.measured, &self.measured.tally);
         let [p50, p90, p99, max] = self.latency_micros();
-        let servers = args.pid.iter().zip(&measured.servers_cpu_seconds);
+        let servers = args.to.pid.iter().zip(&measured.servers_cpu_seconds);
         let object = json!({
             "mode": self.mode(), "series": args.shape.series, "fields": args.shape.fields,
-            "rows_per_batch": args.shape.rows_per_batch, "concurrency": args.concurrency, "seed": args.shape.seed,
+            "rows_per_batch": args.shape.rows_per_batch, "concurrency": args.to.concurrency, "seed": args.shape.seed,
             "rate": args.rate,
             "nodes": self.cluster.nodes, "shards": self.cluster.shards, "replicas": self.cluster.replicas,
             "fsync_before_ack": self.majority(),
@@ -78,11 +78,11 @@ impl Report<'_> {
         };
         let shape = &args.shape;
         let cpu = |cpu: f64| format!("{cpu:.2} s, {:.3} s a million points", self.per_million_points(cpu));
-        let servers: Vec<_> = args.pid.iter().zip(&measured.servers_cpu_seconds).collect();
+        let servers: Vec<_> = args.to.pid.iter().zip(&measured.servers_cpu_seconds).collect();
         let each: Vec<_> = servers.iter().map(|(pid, cpu)| format!("pid {pid}: {cpu:.2} s")).collect();
-        let Cluster { nodes, shards, replicas } = self.cluster;
+        let Cluster { nodes, shards, replicas, .. } = self.cluster;
         let mut lines = vec![
-            ("mode", format!("{}, {} under way", self.mode(), args.concurrency)),
+            ("mode", format!("{}, {} under way", self.mode(), args.to.concurrency)),
             (
                 "shape",
                 format!("{} series, {} fields, {} rows a batch", shape.series, shape.fields, shape.rows_per_batch),
@@ -182,9 +182,9 @@ mod tests {
         for millis in [1, 4] {
             tally.acknowledged(&batch, start, start + Duration::from_millis(millis));
         }
-        let servers_cpu_seconds = args.pid.iter().map(|_| 1.5).collect();
+        let servers_cpu_seconds = args.to.pid.iter().map(|_| 1.5).collect();
         let measured = Measured { tally, seconds: 2.0, servers_cpu_seconds, loader_cpu_seconds: 0.5, all_sent: true };
-        let cluster = Cluster { nodes: 3, shards: 8, replicas: 3 };
+        let cluster = Cluster { nodes: 3, shards: 8, replicas: 3, http: Vec::new() };
         Report { args, cluster, measured, encoding_cpu_seconds: 0.25 }
     }
 
