@@ -44,12 +44,13 @@ choose_ports() {
     grpc="127.0.0.1:${ports#* }"
 }
 
-# start_server DATA: starts `dev` and returns when it can take writes.
+# start_server DATA ARGS...: starts `dev` and returns when it can take writes.
 start_server() {
     local data=$1 deadline=$((SECONDS + 60))
+    shift
     # Job control gives the child SIGINT's default action, as a terminal would.
     set -m
-    "$meridian" dev --data "$data" --http "$http" --grpc "$grpc" >>"$log" 2>&1 </dev/null &
+    "$meridian" dev --data "$data" --http "$http" --grpc "$grpc" "$@" >>"$log" 2>&1 </dev/null &
     server=$!
     set +m
     until curl -fsS -o /dev/null --max-time 2 "http://$http/ready" 2>/dev/null; do

@@ -20,6 +20,7 @@ use crate::dev::children::Children;
 use crate::dev::here::Here;
 use crate::dev::record::{NodeRecord, Record};
 use crate::failure::CliError;
+use crate::log::LogArgs;
 use crate::output;
 use crate::serve::{self, Signals};
 
@@ -75,14 +76,14 @@ trait Parts {
     async fn stop(&mut self);
 }
 
-pub(crate) async fn run(env: Env, args: Args) -> Result<(), CliError> {
+pub(crate) async fn run(env: Env, args: Args, log: &LogArgs) -> Result<(), CliError> {
     serve::check_listen(&[&args.http, &args.grpc], args.insecure_listen)?;
     for address in [&args.http, &args.grpc] {
         serve::check_free(&env, address).await?;
     }
     let (_lock, record) = record::open(&env, &args.data, args.regions.clone(), args.shards).await?;
     if args.processes {
-        live(&env, &args, record, Children::new(&env)?).await
+        live(&env, &args, record, Children::new(&env, log)?).await
     } else {
         live(&env, &args, record, Here::new(&env)).await
     }

@@ -11,6 +11,7 @@ mod dev;
 mod failure;
 mod input;
 mod inspect;
+mod log;
 mod node;
 mod output;
 mod query;
@@ -30,9 +31,9 @@ use std::process::ExitCode;
 use clap::Parser;
 use meridian_env::{Env, real};
 use meridian_types::{Duration, parse_duration};
-use tracing_subscriber::EnvFilter;
 
 use crate::failure::CliError;
+use crate::log::LogArgs;
 use crate::server::Server;
 
 /// Meridian, a time-series database cluster.
@@ -59,9 +60,8 @@ struct Cli {
         value_parser = positive_duration
     )]
     timeout: Duration,
-    /// What to log to stderr, such as `info` or `meridian_client=debug`
-    #[arg(long, global = true, help_heading = GLOBAL, env = "RUST_LOG", hide_env_values = true, value_name = "FILTER")]
-    log: Option<String>,
+    #[command(flatten)]
+    log: LogArgs,
     #[command(subcommand)]
     command: Command,
 }
@@ -132,7 +132,8 @@ fn main() -> ExitCode {
 }
 
 fn start(cli: Cli) -> Result<(), CliError> {
-    start_log(cli.log.as_deref().unwrap_or(cli.command.log_default()))?;
+    let cli = Cli { log: cli.log.or(cli.command.log_default()), ..cli };
+    cli.log.start()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(CliError::Start)?;
     let env = real::env().map_err(CliError::Start)?;
     let outcome = runtime.block_on(run(cli, env));
@@ -141,20 +142,11 @@ fn start(cli: Cli) -> Result<(), CliError> {
     outcome
 }
 
-fn start_log(filter: &str) -> Result<(), CliError> {
-    let filter = EnvFilter::try_new(filter).map_err(|error| {
-        CliError::usage(format!("log filter {filter:?}: {error}"), "use a level, or targets with levels: --log info")
-    })?;
-    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
-    Ok(())
-}
-
 async fn run(cli: Cli, env: Env) -> Result<(), CliError> {
     let address = cli.server.unwrap_or_else(|| cli.command.server_default().to_owned());
     let server = Server::new(env.clone(), address, cli.timeout);
     match cli.command {
-        Command::Dev(args) => dev::run(env, args).await,
+        Command::Dev(args) => dev::run(env, args, &cli.log).await,
         Command::Node(args) => node::run(env, args).await,
         Command::Router(args) => router::run(env, args).await,
         Command::Write(args) => write::write(args, &server).await,

@@ -2,14 +2,12 @@
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use meridian_env::{HttpListener, Listener};
 
 use crate::service::Door;
-
-const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Serves until its task is aborted.
 pub(crate) async fn serve(listener: Box<dyn Listener>, door: Door) {
@@ -23,8 +21,9 @@ pub(crate) async fn serve(listener: Box<dyn Listener>, door: Door) {
     }
 }
 
-async fn metrics(State(door): State<Door>) -> Response {
-    ([(header::CONTENT_TYPE, METRICS_TYPE)], door.metrics()).into_response()
+async fn metrics(State(door): State<Door>, headers: HeaderMap) -> Response {
+    let page = door.metrics(headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()));
+    ([(header::CONTENT_TYPE, page.content_type)], page.text).into_response()
 }
 
 /// Whether this node does its part: 200 only when every replica here hears of a leader and has caught up, so that whoever

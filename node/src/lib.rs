@@ -5,6 +5,7 @@
 mod address; // under which a node can be found
 mod admit; // how a directory becomes a node
 mod config;
+mod damage; // remembered
 mod drain; // how it ends
 mod gather; // how a cluster comes together
 mod http;

@@ -145,11 +145,7 @@ fn fill(store: &dyn Store, applied: &Applied, catalogue: &Catalogue) -> io::Resu
 }
 
 fn failed(path: &Path, error: &io::Error) -> JobError {
-    let what = format!("writing {}", path.display());
-    match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => JobError::Full(format!("{what}: {error}")),
-        _ => Halt::io(what, error).into(),
-    }
+    JobError::io(format_args!("writing {}", path.display()), error)
 }
 
 impl Machine for Meta {

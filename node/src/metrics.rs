@@ -1,14 +1,16 @@
 //! What a node counts, in one vocabulary. Names: `docs/metrics.md`.
 
+use meridian_metrics::Page;
 use meridian_types::Kind;
-use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
 
 use crate::shard::Reply;
 
+mod live; // asked for at each scrape
 mod storage;
 
+pub(crate) use live::Live;
 pub(crate) use storage::{Levels, StorageMetrics};
 
 /// The node's counters.
@@ -26,8 +28,9 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(live: Live) -> Self {
         let mut metrics = Self::default();
+        metrics.registry.register_collector(Box::new(live));
         let registry = &mut metrics.registry;
         registry.register("meridian_node_points_written", "Field values applied for a router", metrics.points.clone());
         registry.register("meridian_node_frames_written", "Frames applied for a router", metrics.frames.clone());
@@ -66,12 +69,8 @@ impl Metrics {
         self.scans.inc();
     }
 
-    /// The text that Prometheus reads.
-    pub(crate) fn text(&self) -> String {
-        let mut text = String::new();
-        match encode(&mut text, &self.registry) {
-            Ok(()) => text,
-            Err(error) => format!("# the metrics could not be written: {error}\n"),
-        }
+    /// Everything, in the form that a scrape accepts.
+    pub(crate) fn page(&self, accept: Option<&str>) -> Page {
+        meridian_metrics::page(Some(&self.registry), accept)
     }
 }

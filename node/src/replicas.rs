@@ -12,20 +12,16 @@ use meridian_raft::{Group, GroupSpec, Groups, JobError, Members};
 use meridian_types::{NodeId, ReplicaId, ShardId};
 
 use crate::config::StorageSettings;
+use crate::damage::{self, Damage};
 use crate::service::Node;
 use crate::shard::{Files, Shard};
 
+/// Where the replicas' files are, below the node's directory.
+const SHARDS: &str = "shards";
 /// The longest that one step of a pass may take.
 const STEP_MAX: Duration = Duration::from_secs(5);
 /// Entries that a new replica may lack when it becomes a voter: it has them before the change is through.
 const LAG_MAX: u64 = 1_000;
-
-/// A replica that left service.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Damage {
-    pub(crate) replica: ReplicaId,
-    pub(crate) why: String,
-}
 
 /// Does what is missing.
 pub(crate) async fn pass(node: &Node, groups: &Groups, settings: &StorageSettings) -> Result<(), Halt> {
@@ -69,7 +65,8 @@ async fn keep(
         return start(node, groups, settings, shard, replica).await;
     }
     match damage {
-        Some(_) => {
+        Some(damage) => {
+            remember(node, shard.id, damage).await?;
             if node.shards.write().remove(&shard.id).is_some() {
                 groups.stop(shard.id.into()).await;
             }
@@ -84,10 +81,31 @@ async fn keep(
     }
 }
 
+/// Sees to it that a restart does not bring a damaged replica back. A disk that has no room for that is told at the next pass.
+async fn remember(node: &Node, shard: ShardId, damage: Damage) -> Result<(), Halt> {
+    let (disk, shards) = (std::sync::Arc::clone(&node.env.disk), node.dir.join(SHARDS));
+    let job = move || match damage::kept(&*disk, &shards, shard, damage.replica)? {
+        Some(_) => Ok(()),
+        None => damage::keep(&*disk, &shards, shard, &damage),
+    };
+    match meridian_env::run(&*node.env.work, Class::Flush, job).await {
+        Err(JobError::Halt(halt)) => Err(halt),
+        Err(error) => {
+            tracing::warn!(%shard, %error, "that a replica is damaged is remembered later");
+            Ok(())
+        }
+        Ok(()) => Ok(()),
+    }
+}
+
 /// Removes the files of a replica that gave way, whatever is left of them; whether that worked.
 async fn wipe(node: &Node, shard: ShardId) -> Result<bool, Halt> {
-    let (disk, dir) = (std::sync::Arc::clone(&node.env.disk), files_of(node, shard));
-    match meridian_env::run(&*node.env.work, Class::Flush, move || Shard::wipe(disk, &dir)).await {
+    let (disk, dir, shards) = (std::sync::Arc::clone(&node.env.disk), files_of(node, shard), node.dir.join(SHARDS));
+    let job = move || {
+        Shard::wipe(std::sync::Arc::clone(&disk), &dir)?;
+        damage::forget(&*disk, &shards, shard)
+    };
+    match meridian_env::run(&*node.env.work, Class::Flush, job).await {
         Ok(()) => Ok(true),
         Err(JobError::Halt(halt)) => Err(halt),
         Err(error) => {
@@ -98,7 +116,7 @@ async fn wipe(node: &Node, shard: ShardId) -> Result<bool, Halt> {
 }
 
 fn files_of(node: &Node, shard: ShardId) -> std::path::PathBuf {
-    node.dir.join("shards").join(shard.to_string())
+    node.dir.join(SHARDS).join(shard.to_string())
 }
 
 async fn start(
@@ -113,11 +131,16 @@ async fn start(
         dir: files_of(node, shard.id),
         partition_max: i64::try_from(settings.partition_max.as_nanos()).unwrap_or(i64::MAX),
         catalogue: node.catalogues(),
+        stamps: std::sync::Arc::clone(&node.stamps),
     };
     let (id, incarnation, seed) = (shard.id, shard.incarnation, node.env.rng.u64());
     let open = || {
-        let files = files.clone();
-        meridian_env::run(&*node.env.work, Class::Flush, move || Shard::open(id, incarnation, replica, files, seed))
+        let (files, shards) = (files.clone(), node.dir.join(SHARDS));
+        let job = move || match damage::kept(&*files.disk, &shards, id, replica)? {
+            Some(damage) => Err(JobError::Damaged(damage.why)),
+            None => Shard::open(id, incarnation, replica, files, seed),
+        };
+        meridian_env::run(&*node.env.work, Class::Flush, job)
     };
     let mut opened = open().await;
     if matches!(opened, Ok(None)) {

@@ -1,8 +1,10 @@
 //! What became of each request that a shard may be asked again: replicated state, changed in `apply` alone. Pure.
 //!
-//! A session's outcomes are kept from the lowest seq that it says is pending. Sessions beyond the limit are evicted, the
+//! A session's outcomes are kept from the lowest seq that it says is pending. Sessions beyond the limits are evicted, the
 //! longest unused first, and each raises the floor to its birth: an unknown session born at or below the floor may have been
 //! here before and is refused, one born above it is new. Source: Ongaro's dissertation, 6.3, with births for clocks.
+//!
+//! The table is written whole into every manifest, so its size is bounded in bytes: no client can make it too large to flush.
 
 use std::collections::BTreeMap;
 
@@ -28,6 +30,19 @@ pub(crate) enum Known<R> {
     Expired,
 }
 
+/// How much room something takes in the table, in bytes: the same on every replica.
+pub(crate) trait Weight {
+    fn weight(&self) -> usize;
+}
+
+/// How much a table may hold.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) sessions: usize,
+    /// Weight of all outcomes.
+    pub(crate) bytes: usize,
+}
+
 #[derive(Debug)]
 struct Session<R> {
     pending_from: u64,
@@ -51,12 +66,14 @@ pub(crate) struct Requests<R> {
     sessions: BTreeMap<SessionId, Session<R>>,
     by_use: BTreeMap<(Stamp, SessionId), ()>,
     floor: Option<Timestamp>,
-    sessions_max: usize,
+    /// Weight of all outcomes.
+    bytes: usize,
+    bounds: Bounds,
 }
 
-impl<R: Clone> Requests<R> {
-    pub(crate) fn new(sessions_max: usize) -> Self {
-        Self { sessions: BTreeMap::new(), by_use: BTreeMap::new(), floor: None, sessions_max }
+impl<R: Clone + Weight> Requests<R> {
+    pub(crate) fn new(bounds: Bounds) -> Self {
+        Self { sessions: BTreeMap::new(), by_use: BTreeMap::new(), floor: None, bytes: 0, bounds }
     }
 
     /// The table as parts that [`Requests::restore`] takes: the floor, and the sessions in order of their ids.
@@ -71,9 +88,10 @@ impl<R: Clone> Requests<R> {
     }
 
     /// The table that was taken apart by [`Requests::parts`].
-    pub(crate) fn restore(sessions_max: usize, floor: Option<Timestamp>, all: Vec<SessionParts<R>>) -> Self {
-        let mut table = Self { floor, ..Self::new(sessions_max) };
+    pub(crate) fn restore(bounds: Bounds, floor: Option<Timestamp>, all: Vec<SessionParts<R>>) -> Self {
+        let mut table = Self { floor, ..Self::new(bounds) };
         for SessionParts { id, pending_from, used, outcomes } in all {
+            table.bytes += outcomes.iter().map(|(_, outcome)| outcome.reply.weight()).sum::<usize>();
             table.by_use.insert((used, id), ());
             table.sessions.insert(id, Session { pending_from, outcomes: outcomes.into_iter().collect(), used });
         }
@@ -103,26 +121,63 @@ impl<R: Clone> Requests<R> {
         let new = || Session { pending_from: 0, outcomes: BTreeMap::new(), used: stamp };
         let session = self.sessions.entry(id).or_insert_with(new);
         session.used = stamp;
+        self.bytes += outcome.reply.weight();
         session.outcomes.insert(request.seq, outcome);
         // A request that arrives says itself that it is pending.
-        session.pending_from = session.pending_from.max(pending_from.min(request.seq));
-        session.outcomes = session.outcomes.split_off(&session.pending_from);
+        let pending_from = session.pending_from.max(pending_from.min(request.seq));
+        self.bytes -= session.forget_below(pending_from);
         while session.outcomes.len() > limits::SESSION_OUTCOMES_MAX {
-            let (seq, _) = session.outcomes.pop_first().expect("it has more than the limit");
-            session.pending_from = seq + 1;
+            self.bytes -= session.forget_first();
         }
         self.by_use.insert((stamp, id), ());
-        while self.sessions.len() > self.sessions_max {
-            let ((_, oldest), ()) = self.by_use.pop_first().expect("each session is listed by its use");
-            self.sessions.remove(&oldest);
-            self.floor = self.floor.max(Some(oldest.birth));
+        while self.sessions.len() > self.bounds.sessions || self.bytes > self.bounds.bytes && self.sessions.len() > 1 {
+            self.evict_longest_unused();
         }
+        let session = self.sessions.get_mut(&id).expect("it was used last, so it is there");
+        while self.bytes > self.bounds.bytes && session.outcomes.len() > 1 {
+            self.bytes -= session.forget_first();
+        }
+    }
+
+    fn evict_longest_unused(&mut self) {
+        let ((_, id), ()) = self.by_use.pop_first().expect("each session is listed by its use");
+        if let Some(evicted) = self.sessions.remove(&id) {
+            self.bytes -= evicted.outcomes.values().map(|outcome| outcome.reply.weight()).sum::<usize>();
+        }
+        self.floor = self.floor.max(Some(id.birth));
+    }
+}
+
+impl<R: Weight> Session<R> {
+    /// Forgets what became of requests below a seq; the weight that this frees.
+    fn forget_below(&mut self, pending_from: u64) -> usize {
+        self.pending_from = pending_from;
+        let kept = self.outcomes.split_off(&pending_from);
+        let forgotten = std::mem::replace(&mut self.outcomes, kept);
+        forgotten.values().map(|outcome| outcome.reply.weight()).sum()
+    }
+
+    /// Forgets what became of the lowest seq; the weight that this frees.
+    fn forget_first(&mut self) -> usize {
+        let (seq, outcome) = self.outcomes.pop_first().expect("whoever forgets has looked");
+        self.pending_from = seq + 1;
+        outcome.reply.weight()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl Weight for u32 {
+        fn weight(&self) -> usize {
+            10
+        }
+    }
+
+    fn table(sessions: usize) -> Requests<u32> {
+        Requests::new(Bounds { sessions, bytes: 1_000 })
+    }
 
     fn request(birth: i64, seq: u64) -> RequestId {
         RequestId { session: SessionId { birth: Timestamp::new(birth).expect("in range"), nonce: 0 }, seq }
@@ -134,7 +189,7 @@ mod tests {
 
     #[test]
     fn a_repetition_is_answered_and_another_request_refused() {
-        let mut table = Requests::new(10);
+        let mut table = table(10);
         assert_eq!(table.find(request(1, 5), 7), Known::New);
         table.record(request(1, 5), 0, Stamp(1), done(7));
         assert_eq!(table.find(request(1, 5), 7), Known::Done(7));
@@ -143,7 +198,7 @@ mod tests {
 
     #[test]
     fn outcomes_below_the_lowest_pending_are_forgotten_and_never_applied_again() {
-        let mut table = Requests::new(10);
+        let mut table = table(10);
         for seq in 0..10 {
             table.record(request(1, seq), seq.saturating_sub(2), Stamp(seq as i64), done(seq as u32));
         }
@@ -153,7 +208,7 @@ mod tests {
 
     #[test]
     fn an_evicted_session_is_not_taken_for_a_new_one() {
-        let mut table = Requests::new(2);
+        let mut table = table(2);
         for birth in 1..=3 {
             table.record(request(birth, 0), 0, Stamp(birth), done(0));
         }
@@ -162,11 +217,28 @@ mod tests {
         assert_eq!(table.find(request(4, 0), 0), Known::New);
     }
 
+    /// Clients that never say that nothing is pending must not make the table too large for a manifest.
+    #[test]
+    fn outcomes_are_bounded_in_bytes() {
+        let mut table = table(1_000);
+        for birth in 1..=3 {
+            (0..90).for_each(|seq| table.record(request(birth, seq), 0, Stamp(birth), done(0)));
+            assert!(table.bytes <= 1_000, "{} bytes", table.bytes);
+        }
+        assert_eq!(table.find(request(1, 89), 0), Known::Expired, "the longest unused sessions give way");
+        (0..200).for_each(|seq| table.record(request(9, seq), 0, Stamp(9), done(0)));
+        assert_eq!((table.bytes, table.sessions.len()), (1_000, 1));
+        assert_eq!(table.find(request(9, 99), 0), Known::Expired, "then the oldest outcomes of the only one");
+        assert_eq!(table.find(request(9, 100), 0), Known::Done(0));
+        let (floor, parts) = table.parts();
+        assert_eq!(Requests::restore(table.bounds, floor, parts.collect()).bytes, table.bytes);
+    }
+
     proptest::proptest! {
-        /// Whatever is asked in whatever order, nothing is applied twice.
+        /// Whatever is asked in whatever order, nothing is applied twice, and the weight is that of what is there.
         #[test]
         fn nothing_is_applied_twice(asked in proptest::collection::vec((1_i64..6, 0_u64..8, 0_u64..8), 0..200)) {
-            let mut table = Requests::new(3);
+            let mut table = Requests::new(Bounds { sessions: 3, bytes: 90 });
             let mut applied = std::collections::BTreeSet::new();
             for (at, (birth, seq, pending_from)) in asked.into_iter().enumerate() {
                 let id = request(birth, seq);
@@ -174,6 +246,9 @@ mod tests {
                     proptest::prop_assert!(applied.insert((birth, seq)), "{birth} {seq} twice");
                     table.record(id, pending_from, Stamp(at as i64), done(0));
                 }
+                let held: usize = table.sessions.values().map(|session| session.outcomes.len() * 10).sum();
+                proptest::prop_assert_eq!(table.bytes, held);
+                proptest::prop_assert!(held <= 90);
             }
         }
     }

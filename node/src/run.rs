@@ -64,15 +64,14 @@ pub async fn run(
     started(listening.clone());
 
     let mut stop = pin!(stop);
-    let identity = tokio::select! {
+    let entering = enter(&env, &config, &mut home, (&door, begins), &listening.data, closing.subscribe());
+    let (groups, node) = tokio::select! {
         biased;
         () = &mut stop => return Ok(()),
-        identity = whose(&mut home, &door, &config.join, begins).boxed() => identity?,
+        // Boxed, because the compiler cannot prove Send for nested borrows that are held across awaits (rust-lang/rust#102211).
+        entered = entering.boxed() => entered?,
         never = serve::turn_away(&mut *raft) => match never {},
     };
-    // Boxed, because the compiler cannot prove Send for nested borrows that are held across awaits (rust-lang/rust#102211).
-    let (groups, node) =
-        take_part(&env, &config, &home, &identity, &listening.data, closing.subscribe()).boxed().await?;
     door.set(Phase::Member(node.clone(), env.clock.now()));
     let gone = watch::Sender::new(false);
     let mut peers = JoinSet::new();
@@ -114,17 +113,20 @@ fn bind(env: &Env, at: &str) -> impl Future<Output = Result<Box<dyn Listener>, F
     async move { listening.await.map_err(|error| Failure::new(Code::InUse, format!("cannot listen at {at}: {error}"))) }
 }
 
-/// Whose the directory is, once it is somebody's.
-async fn whose(
+/// Takes part in the cluster that the directory belongs to, once it belongs to one.
+async fn enter(
+    env: &Env,
+    config: &Config,
     home: &mut Home,
-    door: &Door,
-    join: &[String],
-    begins: mpsc::Receiver<Begin>,
-) -> Result<Identity, Failure> {
-    match home.identity.clone() {
-        Some(identity) => Ok(identity),
-        None => admit(home, door, join, begins).await,
-    }
+    (door, begins): (&Door, mpsc::Receiver<Begin>),
+    listening: &str,
+    closing: watch::Receiver<bool>,
+) -> Result<(Groups, Node), RunError> {
+    let identity = match home.identity.clone() {
+        Some(identity) => identity,
+        None => admit(home, door, &config.join, begins).await?,
+    };
+    Ok(take_part(env, config, home, &identity, listening, closing).await?)
 }
 
 /// Opens the log, follows the catalogue, and knows how to reach the others.
@@ -146,13 +148,15 @@ async fn take_part(
         snapshot_bytes_per_second: config.storage.snapshot_bytes_per_second,
     };
     let groups = Groups::open(env.clone(), &home.dir().join(LOG), settings).await?;
+    // What tells a node that has lost its log from one that has begun none yet is that it has nothing else either.
+    groups.log_begun().await;
     let meta = start_meta(env, &home.dir().join(REGISTRY), identity, &groups).await?;
     let others = home.nodes.iter().filter(|node| NodeId(node.id) != id);
     let seeds = std::iter::once(listening.to_owned()).chain(others.map(|node| node.data_address.clone())).collect();
     let whose = (cluster.into(), id);
     let client = Cluster::connect(env, seeds);
     let memory_bytes = config.storage.memory_bytes;
-    let storage = Storage { dir: home.dir(), memory_bytes, log_full: groups.log_full() };
+    let storage = Storage { dir: home.dir(), memory_bytes, groups: &groups };
     let node = Node::new(env.clone(), whose, storage, meta, client, closing);
     for other in &home.nodes {
         groups.set_address(NodeId(other.id), &other.raft_address);

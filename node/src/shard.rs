@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use bytes::Bytes;
 use meridian_engine::{Content, Engine, Outcome as Outcomes, Point, SnapshotContent, StoreError, Task};
@@ -12,11 +13,12 @@ use meridian_meta::Catalogue;
 use meridian_query::Selection;
 use meridian_raft::{Applied, Entry, Header, Job, JobError, KIND_MACHINE_MIN, Machine, Received, View, ViewFile};
 use meridian_types::{
-    Code, DatabaseId, Failure, Incarnation, LogIndex, ReplicaId, RequestId, ShardId, Stamp, Timestamp, Witness, limits,
+    Code, DatabaseId, Failure, Incarnation, LogIndex, Mutant, ReplicaId, RequestId, ShardId, Stamp, Timestamp, Witness,
+    limits,
 };
 use tokio::sync::watch;
 
-use crate::requests::{Known, Outcome, Requests};
+use crate::requests::{Bounds, Known, Outcome, Requests, Weight};
 use crate::state;
 
 /// The payload is a frame. Kinds are stored: never renumber.
@@ -32,6 +34,11 @@ pub(crate) const KIND_CHECKSUM: u8 = KIND_MACHINE_MIN + 4;
 
 /// The shortest time partition: shorter ones make files that are not worth it.
 const PARTITION_NANOS_MIN: i64 = 1_000_000_000;
+
+/// How much a shard remembers of requests. Replicated state depends on it: a change is one of the log's format.
+pub(crate) const REQUESTS: Bounds = Bounds { sessions: limits::SESSIONS_MAX, bytes: limits::SHARD_OUTCOMES_BYTES_MAX };
+/// What any outcome takes in a manifest, at most, beside its text.
+const OUTCOME_WEIGHT: usize = 64;
 
 /// What a shard answers to an entry.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -50,6 +57,16 @@ pub(crate) enum Reply {
     Marked { index: LogIndex },
 }
 
+impl Weight for Reply {
+    fn weight(&self) -> usize {
+        OUTCOME_WEIGHT
+            + match self {
+                Self::Refused(failure) => failure.message.len(),
+                Self::Written { .. } | Self::Dropped | Self::Deleted { .. } | Self::Cut | Self::Marked { .. } => 0,
+            }
+    }
+}
+
 /// Where a shard's files are and how they are cut.
 #[derive(Clone, Debug)]
 pub(crate) struct Files {
@@ -59,6 +76,8 @@ pub(crate) struct Files {
     pub(crate) partition_max: i64,
     /// Tells the databases' retention.
     pub(crate) catalogue: watch::Receiver<Arc<Catalogue>>,
+    /// The highest stamp that any shard of this node has applied.
+    pub(crate) stamps: Arc<AtomicI64>,
 }
 
 /// The state of one shard.
@@ -90,7 +109,7 @@ impl Shard {
             id,
             incarnation,
             engine,
-            requests: Requests::new(limits::SESSIONS_MAX),
+            requests: Requests::new(REQUESTS),
             index: LogIndex(0),
             stamp: Stamp::default(),
             mark: Applied(Bytes::new()),
@@ -132,7 +151,7 @@ impl Shard {
 
     /// Takes over what the files' manifest has of the shard's own.
     fn restore(&mut self) -> Result<(), JobError> {
-        self.requests = Requests::new(limits::SESSIONS_MAX);
+        self.requests = Requests::new(REQUESTS);
         let Some(Point { index, mark, state }) = self.engine.durable() else { return Ok(()) };
         let (stamp, requests) = state::decode(&state).map_err(|error| match error {
             state::StateError::Version(_) => JobError::Halt(Halt::new(format!("{}: {error}", self.id))),
@@ -186,6 +205,7 @@ impl Shard {
             return refused(Code::TimeOutOfRange, id_text(header.request, "has a session from the future"));
         }
         match self.requests.find(header.request, check) {
+            Known::Done(_) if Mutant::ApplyTwice.is_planted() => {}
             Known::Done(reply) => return reply,
             Known::Reused => return refused(Code::RequestIdReused, id_text(header.request, "names another request")),
             Known::Expired => {
@@ -236,7 +256,11 @@ impl Shard {
     fn apply_one(&mut self, entry: &Entry) -> Result<Reply, Halt> {
         self.index = entry.index;
         self.stamp = self.stamp.next(entry.header.stamp);
+        if let Some(files) = &self.files {
+            files.stamps.fetch_max(self.stamp.0, Ordering::Relaxed);
+        }
         let (header, payload) = (&entry.header, &entry.payload);
+        tracing::debug!(index = %entry.index, request = %header.request, kind = header.kind, "applies");
         Ok(match header.kind {
             KIND_WRITE => self.once(header, payload, |shard| shard.store(header.database, payload)),
             KIND_DELETE => self.once(header, payload, |shard| shard.delete(header.database, payload)),
@@ -262,8 +286,7 @@ fn refused(code: Code, mut message: String) -> Reply {
 }
 
 fn id_text(request: RequestId, what: &str) -> String {
-    let session = request.session;
-    format!("request {}-{:x}-{} {what}", session.birth.nanos(), session.nonce, request.seq)
+    format!("request {request} {what}")
 }
 
 /// Whether the files of `found` belong to an earlier replica than `owner`: a catalogue that is being rebuilt from its log may
@@ -310,7 +333,12 @@ impl Machine for Shard {
     }
 
     fn apply(&mut self, run: &[Entry], applied: &Applied) -> Result<Vec<Reply>, Halt> {
-        let replies = run.iter().map(|entry| self.apply_one(entry)).collect();
+        let replies = if Mutant::ApplyOutOfOrder.is_planted() {
+            let backwards: Result<Vec<Reply>, Halt> = run.iter().rev().map(|entry| self.apply_one(entry)).collect();
+            backwards.map(|replies| replies.into_iter().rev().collect())
+        } else {
+            run.iter().map(|entry| self.apply_one(entry)).collect()
+        };
         self.mark = applied.clone();
         replies
     }

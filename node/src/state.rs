@@ -1,11 +1,11 @@
 //! What a shard keeps beside the engine's state, as bytes in the manifest: the stamp and the request table. Layout:
 //! docs/formats/manifest.md. The order of variants and fields is stored: only append, never reorder.
 
-use meridian_types::{Code, Failure, Incarnation, LogIndex, SessionId, ShardId, Stamp, Timestamp, Witness, limits};
+use meridian_types::{Code, Failure, Incarnation, LogIndex, Mutant, SessionId, ShardId, Stamp, Timestamp, Witness};
 use serde::{Deserialize, Serialize};
 
 use crate::requests::{Outcome, Requests, SessionParts};
-use crate::shard::Reply;
+use crate::shard::{REQUESTS, Reply};
 
 const VERSION: u8 = 1;
 
@@ -61,7 +61,8 @@ pub(crate) fn encode(stamp: Stamp, requests: &Requests<Reply>) -> Vec<u8> {
         used: parts.used,
         outcomes: parts.outcomes.into_iter().map(|(seq, o)| (seq, o.check, stored(o.reply))).collect(),
     };
-    let state = State { stamp, floor, sessions: sessions.map(session).collect() };
+    let sessions = sessions.filter(|_| !Mutant::DropRequests.is_planted()).map(session).collect();
+    let state = State { stamp, floor, sessions };
     postcard::to_extend(&state, vec![VERSION]).expect("numbers and texts are encoded into memory")
 }
 
@@ -75,7 +76,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<(Stamp, Requests<Reply>), StateErro
     let state: State = postcard::from_bytes(body).map_err(|_| StateError::Malformed)?;
     let sessions: Option<Vec<_>> = state.sessions.into_iter().map(session).collect();
     let sessions = sessions.ok_or(StateError::Malformed)?;
-    Ok((state.stamp, Requests::restore(limits::SESSIONS_MAX, state.floor, sessions)))
+    Ok((state.stamp, Requests::restore(REQUESTS, state.floor, sessions)))
 }
 
 fn session(stored: Session) -> Option<SessionParts<Reply>> {
@@ -128,7 +129,7 @@ mod tests {
 
     fn example() -> Requests<Reply> {
         let witness = Witness { shard: ShardId(4), incarnation: Incarnation(1), index: LogIndex(9), stamp: Stamp(100) };
-        let mut requests = Requests::new(limits::SESSIONS_MAX);
+        let mut requests = Requests::new(REQUESTS);
         let written = Outcome { check: 7, reply: Reply::Written { witness, points: 5 } };
         requests.record(request(1, 5), 5, Stamp(100), written);
         let refused = Reply::Refused(Failure::new(Code::TypeConflict, "no").retry_after_ms(5));

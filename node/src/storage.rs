@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use meridian_env::{Class, Halt, Instant};
-use meridian_raft::{Group, Groups, JobError, LogFigures, Machine};
+use meridian_raft::{Group, Groups, JobError, Machine};
 use meridian_types::{Code, Failure, GroupId, ShardId};
 
 use crate::config::StorageSettings;
@@ -60,8 +60,7 @@ impl Pressure {
 
 /// Runs for as long as the node lives; returns only to halt it.
 pub(crate) async fn run(node: Node, groups: Groups, settings: StorageSettings) -> Halt {
-    let flushes =
-        Flushes { node: node.clone(), groups, settings, since: BTreeMap::new(), logged: LogFigures::default() };
+    let flushes = Flushes { node: node.clone(), groups, settings, since: BTreeMap::new() };
     tokio::select! {
         biased;
         halt = flushes.run() => halt,
@@ -91,8 +90,6 @@ struct Flushes {
     settings: StorageSettings,
     /// When each shard was first seen with rows that no file has.
     since: BTreeMap<ShardId, Instant>,
-    /// What the log had written at the last look.
-    logged: LogFigures,
 }
 
 /// One shard as the choice needs it.
@@ -189,14 +186,7 @@ impl Flushes {
             row_bytes: sum(|levels| levels.row_bytes),
             file_bytes: sum(|levels| levels.file_bytes),
             blocks: sum(|levels| levels.blocks),
-            log_bytes: self.groups.log_bytes(),
-            leaders: sum(|levels| levels.leaders),
-            apply_lag: shards.iter().map(|levels| levels.apply_lag).max().unwrap_or(0),
-            damaged: self.node.damages.lock().len() as u64,
         });
-        let logged = self.groups.log_figures();
-        metrics.logged(self.logged, logged);
-        self.logged = logged;
     }
 
     async fn flush(&self, shard: ShardId) -> Result<(), JobError> {
@@ -255,18 +245,8 @@ fn look_at(shard: ShardId, group: &Group<Shard>) -> (Load, Levels) {
     let machine = group.machine().read();
     let (stats, is_dirty) = (machine.engine().stats(), machine.is_dirty());
     drop(machine);
-    let (status, log_bytes) = (group.status(), group.log_bytes());
-    let lag =
-        status.committed.zip(status.applied).map_or(0, |(committed, applied)| committed.0.saturating_sub(applied.0));
-    let levels = Levels {
-        row_bytes: stats.row_bytes,
-        file_bytes: stats.file_bytes,
-        blocks: stats.blocks,
-        log_bytes,
-        leaders: u64::from(status.role == "leader"),
-        apply_lag: lag,
-        damaged: 0,
-    };
+    let levels = Levels { row_bytes: stats.row_bytes, file_bytes: stats.file_bytes, blocks: stats.blocks };
+    let log_bytes = group.log_bytes();
     (Load { shard, row_bytes: stats.row_bytes, log_bytes, is_dirty, is_due: false }, levels)
 }
 
@@ -292,6 +272,10 @@ async fn upkeep(node: Node) -> Halt {
     loop {
         let mut worked = false;
         for (shard, group) in shards(&node) {
+            if let Some(why) = group.take_suspicion() {
+                node.damaged(shard, &why);
+                continue;
+            }
             match group.upkeep().await {
                 Ok(done) => {
                     worked |= done;

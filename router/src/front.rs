@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use meridian_client::{Cluster, Database, Map};
-use meridian_env::{Context, Env};
+use meridian_env::{Context, Env, Rng, Trace};
 use meridian_proto::v1;
 use meridian_types::{Code, Failure, database_name_is_valid};
 use tokio::sync::{Semaphore, watch};
@@ -32,6 +32,8 @@ pub(crate) struct Front {
     pub(crate) queries: Arc<Semaphore>,
     pub(crate) metrics: Metrics,
     pub(crate) ready: Ready,
+    /// Draws the ids of traces.
+    traces: Rng,
     stopping: watch::Receiver<bool>,
 }
 
@@ -44,6 +46,7 @@ impl Front {
             queries: Arc::new(Semaphore::new(QUERIES_MAX)),
             metrics: Metrics::default(),
             ready: Ready::default(),
+            traces: env.rng.child("traces"),
             env,
             config,
             stopping,
@@ -62,9 +65,10 @@ impl Front {
         *self.stopping.borrow()
     }
 
-    /// The context of a request that arrives now.
+    /// The context of a request that arrives now, in the trace that its caller names, or else in a new one.
     pub(crate) fn context(&self, principal: Arc<str>, timeout: Duration, traceparent: Option<&str>) -> Context {
-        Context { principal, deadline: self.env.clock.now() + timeout, traceparent: traceparent.map(Arc::from) }
+        let trace = traceparent.and_then(Trace::named).unwrap_or_else(|| Trace::new(&self.traces));
+        Context { principal, deadline: self.env.clock.now() + timeout, trace: Some(trace) }
     }
 
     /// The map, once there is one.

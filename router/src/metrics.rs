@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use meridian_metrics::Page;
 use meridian_types::{Failure, Kind};
-use prometheus_client::encoding::text;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -61,7 +61,11 @@ impl Metrics {
         registry.register("requests", "Requests by endpoint and outcome", self.requests.clone());
         registry.register("points_written", "Field values acknowledged", self.points_written.clone());
         registry.register("lines_refused", "Lines and rows refused", self.lines_refused.clone());
-        registry.register("body", "Bytes of bodies and messages of writes, as they arrived", self.body_bytes.clone());
+        registry.register(
+            "body_bytes",
+            "Bytes of bodies and messages of writes, as they arrived",
+            self.body_bytes.clone(),
+        );
         registry.register("rows_read", "Rows of answers", self.rows_read.clone());
         let (write, query) = (self.write_seconds.clone(), self.query_seconds.clone());
         registry.register_with_unit("write", "From arrival to answer of a write", Unit::Seconds, write);
@@ -86,12 +90,10 @@ impl Metrics {
         self.write_seconds.observe(span.as_secs_f64());
     }
 
-    /// Everything in OpenMetrics' text form.
-    pub(crate) fn text(&self, map_version: u64) -> String {
+    /// Everything, in the form that a scrape accepts.
+    pub(crate) fn page(&self, map_version: u64, accept: Option<&str>) -> Page {
         self.map_version.set(i64::try_from(map_version).unwrap_or(i64::MAX));
-        let mut out = String::new();
-        text::encode(&mut out, &self.registry).expect("a String takes everything");
-        out
+        meridian_metrics::page(Some(&self.registry), accept)
     }
 }
 
@@ -133,7 +135,7 @@ mod tests {
         metrics.begin("write").done("ok");
         drop(metrics.begin("query"));
         metrics.points_written.inc_by(7);
-        let text = metrics.text(3);
+        let text = metrics.page(3, None).text;
         for line in [
             "meridian_router_requests_total{endpoint=\"write\",outcome=\"ok\"} 1",
             "meridian_router_requests_total{endpoint=\"query\",outcome=\"cut_off\"} 1",

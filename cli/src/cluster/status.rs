@@ -24,6 +24,8 @@ struct Node {
     id: String,
     region: String,
     address: String,
+    /// Where its metrics are.
+    http_address: String,
     reachable: bool,
     /// Why it is not.
     error: Option<String>,
@@ -76,6 +78,7 @@ impl From<v1::ClusterStatusReply> for Status {
                 id: NodeId(node.id).to_string(),
                 region: node.region,
                 address: node.data_address,
+                http_address: node.http_address,
                 reachable: state.reachable,
                 error: (!state.error.is_empty()).then_some(state.error),
             };

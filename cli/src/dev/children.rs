@@ -9,6 +9,7 @@ use meridian_env::real::Process;
 use meridian_types::{Code, Failure};
 
 use super::Parts;
+use crate::log::LogArgs;
 use crate::output;
 
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -25,26 +26,26 @@ struct Child {
 pub(super) struct Children {
     env: Env,
     binary: PathBuf,
+    /// Arguments of every part.
+    log: Vec<String>,
     router: Option<Child>,
     nodes: Vec<Child>,
 }
 
 impl Children {
-    pub(super) fn new(env: &Env) -> Result<Self, Failure> {
+    /// No part yet; all are going to log as this process does.
+    pub(super) fn new(env: &Env, log: &LogArgs) -> Result<Self, Failure> {
         let binary = std::env::current_exe();
         let binary = binary.map_err(|error| Failure::new(Code::Internal, format!("where is this binary? {error}")))?;
-        Ok(Self { env: env.clone(), binary, router: None, nodes: Vec::new() })
+        Ok(Self { env: env.clone(), binary, log: log.arguments().collect(), router: None, nodes: Vec::new() })
     }
 
     fn start(&self, name: &str, arguments: &[String], at: &str) -> Result<Child, Failure> {
         let mut command = Command::new(&self.binary);
-        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null());
-        // What is set for other clusters must not reach this one; what is logged is the same for all.
+        command.args(arguments).args(&self.log).stdin(Stdio::null()).stdout(Stdio::null());
+        // What is set for other clusters must not reach this one.
         for (variable, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("MERIDIAN_")) {
             command.env_remove(variable);
-        }
-        if std::env::var_os("RUST_LOG").is_none() {
-            command.env("RUST_LOG", "warn,openraft=off");
         }
         let process = Process::start(command)
             .map_err(|error| Failure::new(Code::Internal, format!("{name} cannot be started: {error}")))?;

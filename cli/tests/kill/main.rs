@@ -89,7 +89,7 @@ async fn form(env: &Env, cluster: &Cluster) -> Result<(), Broken> {
     let until = env.clock.now() + SETTLE_MAX;
     let made = create_database(env, &cluster.fronts()[0], until).await;
     made.map_err(|failure| Broken::Liveness(format!("the database was not made: {failure}")))?;
-    wait_settled(env, &cluster.nodes(), until).await
+    wait_settled(env, &cluster.nodes(), NODES, until).await
 }
 
 /// Clients of every kind at every router.
@@ -119,12 +119,12 @@ async fn end_clients(env: &Env, load: &Load, mut clients: JoinSet<()>) -> Result
 /// All that must hold once every process runs and nobody writes.
 async fn judge(env: &Env, cluster: &mut Cluster, load: &Load) -> Result<(), Broken> {
     let until = env.clock.now() + SETTLE_MAX;
-    wait_settled(env, &cluster.nodes(), until).await?;
+    wait_settled(env, &cluster.nodes(), NODES, until).await?;
     let registers = load.judge()?;
     // Long histories take long to read.
     let until = env.clock.now() + SETTLE_MAX + Duration::from_secs(seconds());
     let checked = verify(env, &cluster.fronts(), &registers, until).await?;
-    let hashed = if HASHES { checksums(env, &cluster.nodes(), until).await? } else { 0 };
+    let hashed = if HASHES { checksums(env, &cluster.nodes(), NODES, until).await? } else { 0 };
     cluster.check_alive()?;
     let (values, questions) = (checked.values, checked.questions);
     say(&format!("  held: {values} values in {questions} questions through each router; {hashed} shards hashed"));
@@ -223,7 +223,7 @@ fn a_node_killed_for_longer_than_the_log_is_kept_catches_up() {
         cluster.start_again(away);
         end_clients(env, &load, clients).await?;
         let began = env.clock.now();
-        wait_settled(env, &cluster.nodes(), began + SETTLE_MAX).await?;
+        wait_settled(env, &cluster.nodes(), NODES, began + SETTLE_MAX).await?;
         say(&format!("  level after {:.1} s", (env.clock.now() - began).as_secs_f64()));
         judge(env, cluster, &load).await
     });

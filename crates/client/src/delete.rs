@@ -48,7 +48,7 @@ impl Cluster {
             pending_from: deletion.pending_from,
             selection: deletion.selection.clone(),
             deadline_ms: u32::try_from(left.as_millis()).unwrap_or(u32::MAX),
-            traceparent: context.traceparent.as_deref().unwrap_or_default().to_owned(),
+            traceparent: context.traceparent().to_owned(),
         };
         let mut client = self.inner.channels.shards(&address);
         let reply = client.delete(request).await.map_err(|status| Tried::status(&status, true))?.into_inner();

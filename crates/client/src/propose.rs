@@ -73,7 +73,7 @@ impl Cluster {
             pending_from: proposal.pending_from,
             frame: proposal.frame.clone(),
             deadline_ms: u32::try_from(left.as_millis()).unwrap_or(u32::MAX),
-            traceparent: context.traceparent.as_deref().unwrap_or_default().to_owned(),
+            traceparent: context.traceparent().to_owned(),
         };
         let pipe = self.inner.pipes.to(self, node, &address);
         match pipe.call(frame).await? {

@@ -73,7 +73,7 @@ impl Cluster {
             database: database.0,
             plan,
             deadline_ms: u32::try_from(left.as_millis()).unwrap_or(u32::MAX),
-            traceparent: context.traceparent.as_deref().unwrap_or_default().to_owned(),
+            traceparent: context.traceparent().to_owned(),
         };
         let mut client = self.inner.channels.scans(&address);
         // A read changes nothing: whatever broke, it may be asked again.

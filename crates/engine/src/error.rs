@@ -33,7 +33,7 @@ impl StoreError {
     /// An error of the operating system while doing `what`.
     pub(crate) fn io(what: impl Display, error: &io::Error) -> Self {
         match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full(format!("{what}: {error}")),
+            _ if meridian_env::is_full(error) => Self::Full(format!("{what}: {error}")),
             io::ErrorKind::UnexpectedEof => Self::Damaged(format!("{what}: the file is cut short")),
             io::ErrorKind::NotFound => Self::Damaged(format!("{what}: {error}")),
             _ => Self::Io(format!("{what}: {error}")),

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use meridian_env::File;
-use meridian_types::{DatabaseId, FieldType, SeriesNumber, TimeRange, Timestamp};
+use meridian_types::{DatabaseId, FieldType, Mutant, SeriesNumber, TimeRange, Timestamp};
 
 use crate::Engine;
 use crate::block::BlockWriter;
@@ -88,6 +88,9 @@ impl Engine {
             }
             size = size + full.size();
             series.push(full);
+        }
+        if Mutant::LoseFlushTail.is_planted() {
+            series.pop();
         }
         let unlisted = self.series[self.listed as usize..].iter().flatten();
         let measurements = self.databases.values().flat_map(|home| home.measurements.values());

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use meridian_frame::{Field, Frame, Run, SeriesRef, Table};
-use meridian_types::{Code, DatabaseId, FieldType, SeriesKey, SeriesNumber, limits};
+use meridian_types::{Code, DatabaseId, FieldType, Mutant, SeriesKey, SeriesNumber, limits};
 
 use crate::Engine;
 use crate::series::{Home, Identity, Series};
@@ -202,6 +202,9 @@ fn append(series: &mut Series, table: &Table, run: &Run, columns: &[(u16, &Field
     series.widen((column_max / 64 + 1) as u8);
     let mut points = 0;
     for row in run.rows.clone() {
+        if Mutant::IgnoreLatePoint.is_planted() && series.span().is_some_and(|(_, last)| table.times()[row] < last) {
+            continue;
+        }
         let cells = columns.iter().filter_map(|(number, field)| Some((*number, field.get(row)?)));
         points += u64::from(series.push(table.times()[row], cells, chunk_rows_max));
     }

@@ -7,6 +7,11 @@ use std::fmt::Debug;
 use std::io;
 use std::path::Path;
 
+/// Whether an error says that there is no space, which passes.
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 /// How to open a file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Open {

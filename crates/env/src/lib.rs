@@ -20,8 +20,8 @@ use std::sync::Arc;
 
 pub use catalogue::{Catalogue, Catalogues, Change};
 pub use clock::{Clock, Elapsed, Instant, deadline};
-pub use context::Context;
-pub use disk::{Disk, File, Lock, Open};
+pub use context::{Context, Trace};
+pub use disk::{Disk, File, Lock, Open, is_full};
 pub use halt::Halt;
 pub use memory::MemoryFile;
 pub use net::{ChannelSettings, Conn, HttpListener, Identity, Io, Listener, Net, channel, incoming};

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use std::ops::Range;
 use std::sync::Arc;
 
-use meridian_types::{FieldType, SeriesKey, Value};
+use meridian_types::{FieldType, Mutant, SeriesKey, Value};
 
 use crate::exact_sum::ExactSum;
 use crate::wire::{DecodeError, Reader, put_bytes};
@@ -78,7 +78,9 @@ impl Cell {
         let Some(column) = &run.series.columns[kind.field] else { return };
         let rows = run.rows.clone();
         match (&mut *self, column) {
-            (Self::Count(count), column) => *count += column.count(rows),
+            (Self::Count(count), column) => {
+                *count += column.count(rows) + u64::from(Mutant::CountTwice.is_planted() && *count > 0);
+            }
             (Self::Whole { sum, count }, Column::I64(values)) => add_whole(sum, count, &values[rows]),
             (Self::Whole { sum, count }, Column::U64(values)) => add_whole(sum, count, &values[rows]),
             (Self::Float { sum, count }, Column::F64(values)) => {

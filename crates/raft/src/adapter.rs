@@ -15,6 +15,7 @@ use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use tokio::sync::watch;
 
 use crate::background::Jobs;
+use crate::groups::GroupSpec;
 use crate::machine::{Entry, Machine, View, decode_mark, encode_mark};
 use crate::snapshot::{Snapshot, SnapshotData, SnapshotMeta};
 use crate::storage::Synced;
@@ -26,6 +27,7 @@ const RUN_BYTES_MAX: usize = 4 << 20;
 
 /// See the module.
 pub(crate) struct Adapter<M: Machine> {
+    spec: GroupSpec,
     jobs: Arc<Jobs<M>>,
     env: Env,
     synced: watch::Receiver<Synced>,
@@ -36,13 +38,18 @@ pub(crate) struct Adapter<M: Machine> {
 }
 
 impl<M: Machine> Adapter<M> {
-    pub(crate) fn open(jobs: Arc<Jobs<M>>, env: Env, synced: watch::Receiver<Synced>) -> Result<Self, Halt> {
+    pub(crate) fn open(
+        spec: GroupSpec,
+        jobs: Arc<Jobs<M>>,
+        env: Env,
+        synced: watch::Receiver<Synced>,
+    ) -> Result<Self, Halt> {
         let applied = jobs.machine().read().applied();
         let (applied, membership) = match applied {
             None => (None, StoredMembership::default()),
             Some(mark) => decode_mark(&mark).map_err(|e| Halt::new(format!("the machine's applied mark: {e}")))?,
         };
-        Ok(Self { jobs, env, synced, applied, membership, alive: watch::Sender::new(()) })
+        Ok(Self { spec, jobs, env, synced, applied, membership, alive: watch::Sender::new(()) })
     }
 
     /// Ends when this does.
@@ -79,7 +86,8 @@ impl<M: Machine> Adapter<M> {
         self.wait_synced().await?;
         let mark = encode_mark(self.applied.as_ref(), &self.membership);
         let jobs = Arc::clone(&self.jobs);
-        let job = move || jobs.machine().write().apply(&entries, &mark);
+        let span = tracing::debug_span!("apply", group = %self.spec.group, replica = %self.spec.replica);
+        let job = move || span.in_scope(|| jobs.machine().write().apply(&entries, &mark));
         let replies = meridian_env::run(&*self.env.work, Class::Apply, job).await.map_err(io::Error::other)?;
         assert_eq!(replies.len(), count, "a machine answers every entry of a run");
         let mut replies = replies.into_iter();

@@ -9,7 +9,7 @@ use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
 use meridian_env::{Elapsed, Env, Halt, Instant, deadline};
 use meridian_proto::v1;
-use meridian_types::{Incarnation, LogIndex, NodeId, ReplicaId};
+use meridian_types::{Incarnation, LogIndex, Mutant, NodeId, ReplicaId};
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ClientWriteError, Fatal, ForwardToLeader, LinearizableReadError, RaftError};
 use openraft::raft::{AppendEntriesRequest, TransferLeaderRequest};
@@ -184,6 +184,9 @@ impl<M: Machine> Group<M> {
         if self.is_damaged() {
             return Err(ReadError::Moved(None));
         }
+        if Mutant::StaleRead.is_planted() && self.is_leader() {
+            return Ok(self.status().applied.unwrap_or_default());
+        }
         let read = async {
             let linearizer =
                 self.raft.get_read_linearizer(ReadPolicy::ReadIndex).await.map_err(|error| match error {
@@ -285,6 +288,12 @@ impl<M: Machine> Group<M> {
             Ok(()) | Err(Fatal::Stopped) => Ok(()),
             Err(error) => Err(Halt::new(format!("purging {}: {error}", self.spec.group))),
         }
+    }
+
+    /// What was found wrong with this replica's files while they were sent as a snapshot, once: it must leave service, or
+    /// others wait for that snapshot for ever.
+    pub fn take_suspicion(&self) -> Option<String> {
+        self.parts.transfers.take_suspicion(self.spec.group, self.spec.replica)
     }
 
     /// Bytes of the entries that the log holds.

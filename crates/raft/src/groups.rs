@@ -136,7 +136,7 @@ impl Groups {
         let log = self.log.group(spec.group, spec.incarnation);
         let jobs = Jobs::new(machine, self.env.clone(), self.halted.clone());
         let storage = Storage::new(log.clone());
-        let adapter = Adapter::open(Arc::clone(&jobs), self.env.clone(), storage.synced())?;
+        let adapter = Adapter::open(spec, Arc::clone(&jobs), self.env.clone(), storage.synced())?;
         let applies = adapter.alive();
         let network = Network {
             peers: Arc::clone(&self.peers),
@@ -198,6 +198,11 @@ impl Groups {
     /// flush and purge it.
     pub fn log_pinned(&self) -> Option<GroupId> {
         self.log.pinned().map(|(group, ..)| group)
+    }
+
+    /// Resolves when the log has its first file, for which a new one needs space. Before, its directory looks like a lost one.
+    pub async fn log_begun(&self) {
+        self.log.begun().await;
     }
 
     /// Whether the disk is too full for the log to go on for long: nothing new may be proposed.

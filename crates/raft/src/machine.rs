@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use meridian_env::{File, Halt};
+use meridian_env::{File, Halt, is_full};
 use meridian_types::LogIndex;
 
 use crate::entry::{self, Header};
@@ -48,6 +48,13 @@ pub enum JobError {
     /// The node can promise nothing any more.
     #[error(transparent)]
     Halt(#[from] Halt),
+}
+
+impl JobError {
+    /// An error of the operating system while doing `what`.
+    pub fn io(what: impl std::fmt::Display, error: &std::io::Error) -> Self {
+        if is_full(error) { Self::Full(format!("{what}: {error}")) } else { Halt::io(what, error).into() }
+    }
 }
 
 /// A deterministic state machine: the same entries give the same state and the same replies on every replica.

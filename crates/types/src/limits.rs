@@ -49,6 +49,8 @@ pub const OUTCOME_BYTES_MAX: usize = 1 << 10;
 pub const SESSIONS_MAX: usize = 10_000;
 /// Outcomes that a shard remembers of one session.
 pub const SESSION_OUTCOMES_MAX: usize = 4_096;
+/// Bytes of all outcomes that a shard remembers: they stand in every manifest.
+pub const SHARD_OUTCOMES_BYTES_MAX: usize = 64 << 20;
 /// How far a session's birth may be ahead of the leader's stamp.
 pub const SESSION_AHEAD_NANOS_MAX: i64 = 60 * 1_000_000_000;
 /// Databases of one cluster: the catalogue is small, and every router holds all of it.

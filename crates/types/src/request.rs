@@ -1,5 +1,7 @@
 //! Who asked, which request it was, and where in the log its effect stands.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{Incarnation, LogIndex, ShardId, Timestamp};
@@ -34,6 +36,13 @@ pub struct RequestId {
     pub session: SessionId,
     /// Which of the session's batches; increasing.
     pub seq: u64,
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let SessionId { birth, nonce } = self.session;
+        write!(f, "{}-{nonce:x}-{}", birth.nanos(), self.seq)
+    }
 }
 
 /// Where an acknowledged write stands, or up to where a read saw: returned with every ack and every read, one per shard.

@@ -12,8 +12,8 @@ use meridian_types::{
 use tonic::{Request, Response, Status};
 
 use super::{Door, Node, convert, deadline_in, internal, moved, status};
+use crate::damage::Damage;
 use crate::meta::KIND_COMMAND;
-use crate::replicas::Damage;
 use crate::shard::{self, KIND_CHECKSUM};
 
 impl Node {

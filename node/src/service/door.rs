@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use meridian_env::{Env, Instant};
 use meridian_meta::Catalogue;
+use meridian_metrics::Page;
 use meridian_proto::v1::admin_server::AdminServer;
 use meridian_proto::v1::shards_server::ShardsServer;
 use meridian_proto::{status_of, v1};
@@ -100,11 +101,11 @@ impl Door {
         }
     }
 
-    /// The text that Prometheus reads.
-    pub(crate) fn metrics(&self) -> String {
+    /// What a scrape gets.
+    pub(crate) fn metrics(&self, accept: Option<&str>) -> Page {
         match self.phase() {
-            Phase::Member(node, _) | Phase::Stopping(node) => node.metrics.text(),
-            Phase::Waiting(_) | Phase::Initialising => "# EOF\n".into(),
+            Phase::Member(node, _) | Phase::Stopping(node) => node.metrics.page(accept),
+            Phase::Waiting(_) | Phase::Initialising => meridian_metrics::page(None, accept),
         }
     }
 

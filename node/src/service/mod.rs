@@ -14,24 +14,26 @@ mod watch;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use meridian_client::Cluster;
-use meridian_env::{Context, Env, Halt, Instant};
+use meridian_env::{Context, Env, Halt, Instant, Trace};
 use meridian_meta::Catalogue;
 use meridian_proto::v1::shards_server::Shards;
 use meridian_proto::{status_naming_leader, status_of, v1};
-use meridian_raft::Group;
-use meridian_types::{Code, Failure, Incarnation, NodeId, ReplicaId, ShardId, limits};
+use meridian_raft::{Group, Groups};
+use meridian_types::{Code, Failure, Incarnation, Mutant, NodeId, ReplicaId, ShardId, Timestamp, limits};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Semaphore;
 use tokio::sync::watch::{Receiver, Sender};
 use tonic::{Request, Response, Status, Streaming};
+use tracing::Instrument;
 
 use self::proposal::Refused;
+use crate::damage::Damage;
 use crate::meta::Meta;
-use crate::metrics::Metrics;
-use crate::replicas::Damage;
+use crate::metrics::{Live, Metrics};
 use crate::shard::Shard;
 use crate::storage::Pressure;
 
@@ -69,6 +71,8 @@ pub(crate) struct Node {
     pub(crate) damages: Arc<Mutex<BTreeMap<ShardId, Damage>>>,
     /// Where the replicas' files are.
     pub(crate) dir: Arc<Path>,
+    /// The highest stamp that any shard of this node has applied, in nanoseconds.
+    pub(crate) stamps: Arc<AtomicI64>,
     /// The first local fault that was found outside of Raft.
     halted: Sender<Option<Halt>>,
     /// The other nodes.
@@ -83,8 +87,8 @@ pub(crate) struct Storage<'a> {
     pub(crate) dir: &'a Path,
     /// Memory for rows that are in no file yet.
     pub(crate) memory_bytes: u64,
-    /// Whether the log has no room.
-    pub(crate) log_full: Receiver<bool>,
+    /// The groups and their log.
+    pub(crate) groups: &'a Groups,
 }
 
 impl Node {
@@ -97,19 +101,29 @@ impl Node {
         closing: Receiver<bool>,
     ) -> Self {
         let published = meta.machine().read().published();
+        let (shards, damages) = (Arc::default(), Arc::default());
+        let budget = Arc::new(Semaphore::new(limits::NODE_PROPOSAL_BYTES_MAX));
+        let live = Live {
+            groups: storage.groups.clone(),
+            meta: meta.clone(),
+            shards: Arc::clone(&shards),
+            damages: Arc::clone(&damages),
+            budget: Arc::clone(&budget),
+        };
         Self {
             env,
             id,
             cluster,
             meta,
             published,
-            shards: Arc::default(),
-            budget: Arc::new(Semaphore::new(limits::NODE_PROPOSAL_BYTES_MAX)),
-            metrics: Arc::new(Metrics::new()),
+            shards,
+            budget,
+            metrics: Arc::new(Metrics::new(live)),
             pressure: Arc::new(Pressure::new(storage.memory_bytes)),
-            log_full: storage.log_full,
-            damages: Arc::default(),
+            log_full: storage.groups.log_full(),
+            damages,
             dir: storage.dir.into(),
+            stamps: Arc::default(),
             halted: Sender::new(None),
             client,
             closing,
@@ -126,7 +140,7 @@ impl Node {
     /// This replica's files are not what was written: it leaves service, and another one is asked for.
     pub(crate) fn damaged(&self, shard: ShardId, why: &str) {
         let replica = self.shards.read().get(&shard).map(|group| group.spec().replica);
-        if let Some(replica) = replica {
+        if let Some(replica) = replica.filter(|_| !Mutant::ServeDamaged.is_planted()) {
             self.note_damage(shard, replica, why.to_owned());
         }
     }
@@ -174,9 +188,15 @@ impl Node {
         Ok(group)
     }
 
+    /// This node's time as far as it knows: a clock that is behind goes by what other leaders have stamped, as a hybrid logical
+    /// clock does, so that its shards do not refuse everybody whose clock is right.
+    fn hybrid_time(&self) -> Timestamp {
+        let stamped = Timestamp::new(self.stamps.load(Ordering::Relaxed)).unwrap_or_default();
+        self.env.clock.wall().max(stamped)
+    }
+
     fn context(&self, deadline: Instant, traceparent: &str) -> Context {
-        let traceparent = (!traceparent.is_empty()).then(|| traceparent.into());
-        Context { principal: "router".into(), deadline, traceparent }
+        Context { principal: "router".into(), deadline, trace: Trace::named(traceparent) }
     }
 }
 
@@ -211,7 +231,11 @@ impl Shards for Door {
     }
 
     async fn scan(&self, request: Request<v1::ScanRequest>) -> Result<Response<Self::ScanStream>, Status> {
-        scan::serve(&self.node()?, request.into_inner()).await.map(Response::new).map_err(status)
+        let (node, request) = (self.node()?, request.into_inner());
+        let (shard, trace) = (ShardId(request.shard), Trace::named(&request.traceparent));
+        let trace = trace.as_ref().map(tracing::field::display);
+        let span = tracing::debug_span!("scan", node = %node.id, %shard, trace);
+        scan::serve(&node, request).instrument(span).await.map(Response::new).map_err(status)
     }
 
     async fn watch(&self, _request: Request<v1::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {

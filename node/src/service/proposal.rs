@@ -7,11 +7,12 @@ use bytes::Bytes;
 use meridian_env::{Context, deadline};
 use meridian_proto::{request_id, v1};
 use meridian_raft::{Group, Header, ProposeError};
-use meridian_types::{Code, DatabaseId, Failure, NodeId, ShardId, Stamp, limits};
+use meridian_types::{Code, DatabaseId, Failure, Mutant, NodeId, ShardId, Stamp, limits};
 use tokio::sync::OwnedSemaphorePermit;
+use tracing::{Instrument, Span};
 
 use super::{DEADLINE_MAX, Node, deadline_in, moved};
-use crate::shard::{Reply, Shard};
+use crate::shard::{KIND_WRITE, Reply, Shard};
 
 /// Why something is not answered, and the node that leads instead, if it is known.
 pub(super) type Refused = (Failure, Option<NodeId>);
@@ -37,6 +38,7 @@ pub(super) struct Admitted {
     group: Group<Shard>,
     header: Header,
     context: Context,
+    span: Span,
     /// Held until the log has the payload.
     budget: OwnedSemaphorePermit,
 }
@@ -55,7 +57,7 @@ pub(super) fn admit(node: &Node, kind: u8, asked: Asked<'_>) -> Result<Admitted,
     }
     let request = request_id(asked.request).map_err(|e| plain(e.into()))?;
     let context = node.context(deadline_in(&node.env, asked.deadline_ms), asked.traceparent);
-    let now = node.env.clock.wall();
+    let now = node.hybrid_time();
     if request.session.birth > now.saturating_add(limits::SESSION_AHEAD_NANOS_MAX) {
         let message =
             format!("the session was born at {}, ahead of this node's clock: set the clocks", request.session.birth);
@@ -77,7 +79,14 @@ pub(super) fn admit(node: &Node, kind: u8, asked: Asked<'_>) -> Result<Admitted,
         pending_from: asked.pending_from,
         database: DatabaseId(asked.database),
     };
-    Ok(Admitted { node: node.clone(), group, header, context, budget })
+    let span = tracing::debug_span!(
+        "propose",
+        node = %node.id,
+        shard = %ShardId(asked.shard),
+        %request,
+        trace = context.trace.as_ref().map(tracing::field::display),
+    );
+    Ok(Admitted { node: node.clone(), group, header, context, span, budget })
 }
 
 impl Admitted {
@@ -89,8 +98,14 @@ impl Admitted {
             let message = "the deadline passed before it could be proposed";
             return Err(plain(Failure::new(Code::Overloaded, message).retry_after_ms(100)));
         }
+        if Mutant::AckBeforeMajority.is_planted() && self.header.kind == KIND_WRITE {
+            let witness = self.group.machine().read().witness();
+            tokio::spawn(self.answer(payload));
+            return Ok(Reply::Written { witness, points: 0 });
+        }
         // The bytes stay in the log's queue however long the caller waits, and so does their permit.
-        let proposal = tokio::spawn(self.answer(payload));
+        let span = self.span.clone();
+        let proposal = tokio::spawn(self.answer(payload).instrument(span));
         match deadline(&*clock, at, proposal).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(plain(Failure::new(Code::Unknown, "the node is stopping"))),
@@ -103,13 +118,20 @@ impl Admitted {
         let proposed = group.propose(header, payload, node.env.clock.now() + DEADLINE_MAX).await;
         drop(budget);
         match proposed {
-            Ok((_, Reply::Refused(failure))) => Err((failure, None)),
-            Ok((_, reply)) => {
+            Ok((index, Reply::Refused(failure))) => {
+                tracing::debug!(%index, code = %failure.code, why = failure.message, "refused");
+                Err((failure, None))
+            }
+            Ok((index, reply)) => {
+                tracing::debug!(%index, "applied");
                 node.metrics.applied(&reply);
                 Ok(reply)
             }
             Err(ProposeError::Moved(leader)) => Err(moved(&group.spec().group, leader)),
-            Err(ProposeError::Unknown(why)) => Err((Failure::new(Code::Unknown, why), None)),
+            Err(ProposeError::Unknown(why)) => {
+                tracing::debug!(why, "unknown");
+                Err((Failure::new(Code::Unknown, why), None))
+            }
         }
     }
 }

@@ -56,6 +56,7 @@ pub(super) async fn serve(
     };
     let answered = meridian_env::run(&*node.env.work, Class::Scan, job).await;
     let (witness, batches) = answered.map_err(|error| plain(node.scan_failed(shard, error)))?;
+    tracing::debug!(index = %witness.index, "reads");
     let start = v1::ScanReply { part: Some(Part::Start(witness.into())) };
     let rest = futures::stream::unfold(Some(Arc::new(Mutex::new(batches))), {
         let work = Arc::clone(&node.env.work);

@@ -37,7 +37,7 @@ impl v1::data_server::Data for Data {
         let context = context(front, &request, front.config.request_timeout);
         let request = request.into_inner();
         let id = request.request;
-        let span = tracing::info_span!("write", endpoint = "rows", database = request.database);
+        let span = write_span("rows", &context, &request.database);
         let written = write_rows(front, &context, request);
         let result = counted(front, "write_rows", span, written).await;
         Ok(Response::new(reply(id, result.map_err(|failed| status_of(&whole_failure(failed)))?)))
@@ -59,7 +59,7 @@ impl v1::data_server::Data for Data {
                 let frame = frame?;
                 context.deadline = front.env.clock.now() + timeout;
                 let id = frame.request;
-                let span = tracing::info_span!("write", endpoint = "frame", database = frame.database);
+                let span = write_span("frame", &context, &frame.database);
                 let written = front.write_frame(&context, frame);
                 let result = counted(&front, "write_frames", span, written).await;
                 let failed = |failed: Failed| v1::FrameReply {
@@ -85,6 +85,11 @@ impl v1::data_server::Data for Data {
         let answer = Arc::clone(&self.0).query(context, request.into_inner()).await;
         Ok(Response::new(Box::pin(answer.map_err(|failure| status_of(&failure))?)))
     }
+}
+
+fn write_span(endpoint: &'static str, context: &meridian_env::Context, database: &str) -> tracing::Span {
+    let trace = context.trace.as_ref().map(tracing::field::display);
+    tracing::info_span!("write", endpoint, database, trace)
 }
 
 async fn write_rows(

@@ -9,7 +9,7 @@ mod write; // POST /api/v2/write and /write
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -68,9 +68,10 @@ async fn ready(State(front): State<Arc<Front>>) -> Response {
     }
 }
 
-async fn metrics(State(front): State<Arc<Front>>) -> Response {
-    let text = front.metrics.text(front.cluster.map().version);
-    ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response()
+async fn metrics(State(front): State<Arc<Front>>, headers: HeaderMap) -> Response {
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    let page = front.metrics.page(front.cluster.map().version, accept);
+    ([(header::CONTENT_TYPE, page.content_type)], page.text).into_response()
 }
 
 async fn nothing_here() -> Response {

@@ -51,7 +51,8 @@ async fn answer_to(dialect: Dialect, front: Arc<Front>, peer: Identity, params: 
         Dialect::V1 => "write_v1",
         Dialect::V2 => "write_v2",
     };
-    let span = tracing::info_span!("write", endpoint, peer = %peer.address, database = tracing::field::Empty);
+    let (database, trace) = (tracing::field::Empty, tracing::field::Empty);
+    let span = tracing::info_span!("write", endpoint, peer = %peer.address, database, trace);
     let result = counted(&front, endpoint, span, write(dialect, &front, peer, params, request)).await;
     answer::of_write(dialect, &result)
 }
@@ -70,6 +71,7 @@ async fn write(
     let ids = ids(&parts.headers)?;
     let traceparent = parts.headers.get("traceparent").and_then(|value| value.to_str().ok());
     let context = front.context(peer.address, front.config.request_timeout, traceparent);
+    tracing::Span::current().record("trace", context.trace.as_ref().map(tracing::field::display));
     // Held until the answer is known: the frames that are made of the body live as long.
     let (body, _held) = body::read(front, &context, &parts.headers, body).await.map_err(Failure::from)?;
     front.write(&context, &database, Source::Lines { body, precision }, ids).await

@@ -36,7 +36,8 @@ pub(crate) type Answer = ReceiverStream<Result<v1::QueryReply, Status>>;
 impl Front {
     /// Answers a query. What can be known at once is a failure here; what goes wrong later ends the stream.
     pub(crate) async fn query(self: Arc<Self>, context: Context, select: v1::Select) -> Result<Answer, Failure> {
-        let span = tracing::info_span!("query", database = select.database, measurement = select.measurement);
+        let trace = context.trace.as_ref().map(tracing::field::display);
+        let span = tracing::info_span!("query", database = select.database, measurement = select.measurement, trace);
         let started = self.env.clock.now();
         let (sender, answer) = tokio::sync::mpsc::channel(MESSAGES_WAITING);
         let begun = self.begin(&context, select).instrument(span.clone()).await;

@@ -10,8 +10,8 @@ use parking_lot::Mutex;
 
 use crate::{Clock, Instant};
 
-/// 2026-01-01T00:00:00Z, when every simulation starts.
-const START_NANOS: i64 = 1_767_225_600_000_000_000;
+/// 2026-01-01T00:00:00Z, when every simulation starts, in nanoseconds since 1970.
+pub const START_NANOS: i64 = 1_767_225_600_000_000_000;
 
 /// A host's clocks: tokio's for waiting, and a wall clock that starts at 2026-01-01. Clones are the same clock.
 #[derive(Clone, Debug, Default)]

@@ -145,6 +145,21 @@ impl SimDisk {
         self.state.lock().faults = faults;
     }
 
+    /// What else goes wrong.
+    pub fn faults(&self) -> Faults {
+        self.state.lock().faults
+    }
+
+    /// All files with their sizes, in the order of their paths.
+    pub fn files(&self) -> Vec<(PathBuf, u64)> {
+        self.state.lock().names.iter().map(|(path, node)| (path.clone(), node.lock().len())).collect()
+    }
+
+    /// Bytes of all files.
+    pub fn used_bytes(&self) -> u64 {
+        self.state.lock().used_bytes()
+    }
+
     /// Damages one bit of a file, counted from its start: `8 * offset + bit`. An error if there is none.
     pub fn flip_bit(&self, path: &Path, bit: u64) -> io::Result<()> {
         let flipped = self.state.lock().file(&clean(path))?.lock().flip_bit(bit);
@@ -212,8 +227,11 @@ impl State {
     /// How many bytes a file of `len` bytes may come to have.
     fn room(&self, len: u64) -> u64 {
         let Some(capacity) = self.faults.capacity_bytes else { return FILE_BYTES_MAX };
-        let used: u64 = self.names.values().map(|node| node.lock().len()).sum();
-        len.saturating_add(capacity.saturating_sub(used)).min(FILE_BYTES_MAX)
+        len.saturating_add(capacity.saturating_sub(self.used_bytes())).min(FILE_BYTES_MAX)
+    }
+
+    fn used_bytes(&self) -> u64 {
+        self.names.values().map(|node| node.lock().len()).sum()
     }
 }
 

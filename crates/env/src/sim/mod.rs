@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use catalogue::SimCatalogues;
-pub use clock::SimClock;
+pub use clock::{START_NANOS, SimClock};
 pub use disk::{Faults, SimDisk};
 use net::SimNet;
 pub use work::InlineWork;

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use meridian_env::{Class, Clock, Disk, File, Halt, Work, run};
+use meridian_env::{Class, Clock, Disk, File, Halt, Work, is_full, run};
 use tokio::task::JoinHandle;
 
 use super::segment::{self, Unprepared};
@@ -103,7 +103,7 @@ impl Maker {
             let file = Arc::clone(file);
             match run(&*self.work, Class::Log, move || file.reserve_zeroed(to)).await {
                 Ok(()) => return Ok(()),
-                Err(error) if segment::is_full(&error) => space.wait(&error).await?,
+                Err(error) if is_full(&error) => space.wait(&error).await?,
                 Err(error) => {
                     let path = segment::path(&self.dir, number);
                     return Err(Stop::Failed(Halt::io(format_args!("growing {}", path.display()), &error)));

@@ -7,7 +7,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use meridian_env::{Class, Clock, Disk, Halt, Work, run};
+use meridian_env::{Class, Clock, Disk, Halt, Work, is_full, run};
 use tokio::sync::oneshot;
 
 use super::ahead::{Maker, SpaceWait};
@@ -58,7 +58,7 @@ impl Keeper {
                 match run(&*self.work, Class::Flush, move || segment::remove(&*disk, &dir, number)).await {
                     Ok(()) => break,
                     // Some file systems need space even for this.
-                    Err(error) if segment::is_full(&error) => {
+                    Err(error) if is_full(&error) => {
                         if space.wait(&error).await.is_err() {
                             return Ok(());
                         }

@@ -165,6 +165,12 @@ impl Log {
         self.shared.full()
     }
 
+    /// Resolves when the directory has a segment, which a new log on a full disk waits for, or when the log has ended. A
+    /// directory without any is that of a new log, or of one that was lost: nothing may be kept beside it before.
+    pub(crate) async fn begun(&self) {
+        self.shared.begun().await;
+    }
+
     /// Resolves when the log has failed: the owner halts the process.
     pub(crate) async fn failed(&self) -> Halt {
         self.shared.failed().await

@@ -45,6 +45,8 @@ pub(super) struct Shared {
     failed: watch::Sender<Option<Halt>>,
     /// Whether the log was closed or has failed.
     ended: watch::Sender<bool>,
+    /// Whether there is a segment.
+    begun: watch::Sender<bool>,
     /// How many wait for space on the disk.
     short: Mutex<usize>,
     full: watch::Sender<bool>,
@@ -55,12 +57,25 @@ pub(super) struct Shared {
 /// What the log has written since it was opened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct LogFigures {
-    /// Group commits, each with one sync.
-    pub commits: u64,
-    /// Their bytes.
+    /// Bytes of group commits.
     pub bytes: u64,
-    /// Time that they took, from the first byte to the end of the sync.
+    /// Time that they took, each from the first byte to the end of its one sync.
     pub took: Duration,
+    /// How many took up to each of [`LogFigures::BOUNDS`] and longer than the one before; at last, how many took longer still.
+    pub commits: [u64; LogFigures::BOUNDS.len() + 1],
+}
+
+impl LogFigures {
+    /// From a quarter of a millisecond on, each twice the one before.
+    pub const BOUNDS: [Duration; 16] = {
+        let mut bounds = [Duration::from_micros(250); 16];
+        let mut at = 1;
+        while at < bounds.len() {
+            bounds[at] = Duration::from_micros(250 << at);
+            at += 1;
+        }
+        bounds
+    };
 }
 
 impl Shared {
@@ -68,6 +83,7 @@ impl Shared {
         Self {
             work,
             limits,
+            begun: watch::Sender::new(!state.files.is_empty()),
             state: Mutex::new(state),
             wake: Notify::new(),
             chores: Notify::new(),
@@ -87,7 +103,7 @@ impl Shared {
     /// A group commit is synced.
     pub(super) fn count_commit(&self, bytes: u64, took: Duration) {
         let mut figures = self.figures.lock();
-        figures.commits += 1;
+        figures.commits[LogFigures::BOUNDS.partition_point(|bound| *bound < took)] += 1;
         figures.bytes += bytes;
         figures.took += took;
     }
@@ -202,6 +218,17 @@ impl Shared {
     /// A segment of so many bytes is ready for use.
     pub(super) fn prepared(&self, number: u64, bytes: u64) {
         self.state.lock().space.prepared(number, bytes);
+        self.begun.send_replace(true);
+    }
+
+    /// Resolves when there is a segment on disk, or never will be.
+    pub(super) async fn begun(&self) {
+        let mut begun = self.begun.subscribe();
+        tokio::select! {
+            biased;
+            there = begun.wait_for(|begun| *begun) => drop(there.expect("the sender lives as long as self")),
+            () = self.ended() => {}
+        }
     }
 
     /// A segment of so many bytes is in use from here on.

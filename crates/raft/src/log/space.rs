@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use meridian_types::Mutant;
+
 use super::index::{Amount, Freed};
 use super::record::Key;
 
@@ -105,7 +107,8 @@ impl Space {
 
     /// The oldest segments of which nothing is needed, oldest first.
     pub(super) fn unneeded(&self) -> impl Iterator<Item = u64> {
-        self.but_newest().take_while(|(_, segment)| segment.needed.is_empty()).map(|(number, _)| number)
+        let is_unneeded = |segment: &Segment| segment.needed.is_empty() || Mutant::PurgeTooEarly.is_planted();
+        self.but_newest().take_while(move |(_, segment)| is_unneeded(segment)).map(|(number, _)| number)
     }
 
     /// What to do about the bytes that there are.

@@ -4,6 +4,7 @@
 //! ended and sends no file twice. What is staged is trusted only once the whole file has the offered hash. Every wait has a
 //! bound and none is over the whole: a large snapshot may take as long as it makes progress.
 
+mod fuzz; // any bytes as an offer
 mod install; // what a replica does with an offer
 mod offer; // what is offered, checked
 mod receive; // staging
@@ -11,6 +12,7 @@ mod send; // the sender, and its bounds for the whole node
 
 use meridian_proto::v1;
 
+pub use fuzz::fuzz_offer;
 pub(crate) use receive::Incoming;
 pub(crate) use send::{Transfers, send};
 

@@ -1,5 +1,6 @@
 //! Where a group's snapshots arrive: one directory, one file for each offered one, named by its hash and name. It outlives
-//! transfers, processes and crashes; what an offer does not name is removed, and all of it once a snapshot is installed.
+//! transfers, processes and crashes; what an offer does not name is removed, and all of it once a snapshot is installed, or when
+//! there is no space for the rest.
 //!
 //! A file is trusted only when all of it is there and has the offered hash: before that its length says where to go on, no
 //! more. Nothing is allocated by what a peer says.
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use meridian_env::{Class, Disk, Elapsed, Env, File, Halt, Open, deadline, run};
+use meridian_env::{Class, Disk, Elapsed, Env, File, Halt, Open, deadline, is_full, run};
 use meridian_proto::v1;
 use meridian_types::{Code, limits};
 use tokio::sync::{Mutex, OwnedMutexGuard, mpsc, watch};
@@ -221,16 +222,22 @@ impl Incoming {
         job: impl FnOnce(&dyn Disk, &Path) -> io::Result<T> + Send + 'static,
     ) -> Result<T, Status> {
         let (disk, dir) = (Arc::clone(&self.env.disk), self.dir.clone());
-        let result = run(&*self.env.work, Class::Flush, move || job(&*disk, &dir)).await;
-        result.map_err(|error| match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                refuse(Code::Overloaded, format!("no space is left for the snapshot: {error}"))
+        let job = move || {
+            let done = job(&*disk, &dir);
+            if matches!(&done, Err(error) if is_full(error)) {
+                // The space is the log's, which waits for it: what is staged is sent again.
+                prepare(&*disk, &dir, &BTreeMap::new())?;
             }
-            _ => {
-                let reason = Halt::io(format_args!("staging a snapshot in {}", self.dir.display()), &error);
-                halt(&self.halted, reason.clone());
-                refuse(Code::NotReady, reason.to_string())
+            done
+        };
+        let result = run(&*self.env.work, Class::Flush, job).await;
+        result.map_err(|error| {
+            if is_full(&error) {
+                return refuse(Code::Overloaded, format!("no space is left for the snapshot: {error}"));
             }
+            let reason = Halt::io(format_args!("staging a snapshot in {}", self.dir.display()), &error);
+            halt(&self.halted, reason.clone());
+            refuse(Code::NotReady, reason.to_string())
         })
     }
 }

@@ -15,10 +15,11 @@ use meridian_env::{Class, Clock, Instant, deadline, run};
 use meridian_proto::v1;
 use meridian_proto::v1::snapshot_part::Part;
 use meridian_proto::v1::snapshot_reply::Reply;
-use meridian_types::{GroupId, limits};
+use meridian_types::{GroupId, ReplicaId, limits};
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc};
 use tonic::Streaming;
+use xxhash_rust::xxh3::Xxh3;
 
 use super::offer::offer_out;
 use crate::machine::{Content, View, ViewFile, decode_mark};
@@ -45,6 +46,8 @@ pub(crate) struct Transfers {
     next: Mutex<Option<Instant>>,
     /// Up to which entry each transfer's files stand.
     under_way: Mutex<BTreeMap<(GroupId, u64), u64>>,
+    /// What was found wrong with the files of this node's own replicas.
+    suspicions: Mutex<BTreeMap<(GroupId, ReplicaId), String>>,
     count: AtomicU64,
     sent_bytes: AtomicU64,
 }
@@ -57,6 +60,7 @@ impl Transfers {
             permits: Semaphore::new(TRANSFERS_MAX),
             next: Mutex::default(),
             under_way: Mutex::default(),
+            suspicions: Mutex::default(),
             count: AtomicU64::default(),
             sent_bytes: AtomicU64::default(),
         }
@@ -70,6 +74,11 @@ impl Transfers {
     /// The entry behind which a follower of the group will need the log, once it has the snapshot that is on its way to it.
     pub(crate) fn needed_after(&self, group: GroupId) -> Option<u64> {
         self.under_way.lock().range((group, 0)..=(group, u64::MAX)).map(|(_, last)| *last).min()
+    }
+
+    /// What was found wrong with a replica's files while they were sent, once.
+    pub(crate) fn take_suspicion(&self, group: GroupId, replica: ReplicaId) -> Option<String> {
+        self.suspicions.lock().remove(&(group, replica))
     }
 
     fn begin(&self, group: GroupId, last: u64) -> UnderWay<'_> {
@@ -192,17 +201,32 @@ async fn send_missing(
     parts: &mpsc::Sender<v1::SnapshotPart>,
 ) -> Result<(), RpcError> {
     let clock = link.clock();
-    for (index, (file, have)) in (0..).zip(view.files.iter().zip(have)) {
-        let mut offset = *have;
+    for (index, (file, have)) in (0..).zip(view.files.iter().zip(have)).filter(|(_, (file, have))| **have < file.bytes)
+    {
+        let (mut hasher, mut offset) = (Xxh3::new(), 0);
+        while offset < *have {
+            let len = (have - offset).min(transfers.part_bytes());
+            hasher.update(&read(link, file, offset, len).await?);
+            offset += len;
+        }
         while offset < file.bytes {
             let len = (file.bytes - offset).min(transfers.part_bytes());
             transfers.take(len).await;
             let data = read(link, file, offset, len).await?;
+            hasher.update(&data);
             let part = v1::SnapshotPart { part: Some(Part::Data(v1::SnapshotData { file: index, offset, data })) };
             let sent = deadline(clock, clock.now() + IDLE_MAX, parts.send(part)).await.map_err(|_| silent(link))?;
             sent.map_err(|_| unreachable(&format!("{} takes no more of the snapshot", link.node)))?;
             transfers.sent_bytes.fetch_add(len, Ordering::Relaxed);
             offset += len;
+        }
+        // The receiver can only ask for it again: who sends it must notice that it is not what was written.
+        if hasher.digest128() != file.hash {
+            let why = format!("{} has another hash than when it was written", file.name);
+            tracing::error!(group = link.group.group, replica = link.group.from, why, "a snapshot is not sent");
+            let replica = (GroupId(link.group.group), ReplicaId(link.group.from));
+            transfers.suspicions.lock().insert(replica, why.clone());
+            return Err(unreachable(&why));
         }
     }
     Ok(())

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use futures::Stream;
 use meridian_env::sim::SimHost;
 use meridian_env::{Env, Halt, Rng, real};
-use meridian_types::{GroupId, Incarnation};
+use meridian_types::{GroupId, Incarnation, ReplicaId};
 use openraft::StorageError;
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::testing::log::{StoreBuilder, Suite};
@@ -18,6 +18,7 @@ use parking_lot::RwLock;
 use super::*;
 use crate::adapter::Adapter;
 use crate::background::Jobs;
+use crate::groups::GroupSpec;
 use crate::log::{Log, LogSettings};
 use crate::machine::{Applied, Entry as MachineEntry, Job, JobError, Machine, Received, View};
 use crate::types::{Payload, StoredMembership};
@@ -74,7 +75,8 @@ impl Snapshotting {
         let jobs = Jobs::new(Mark(mark), env.clone(), watch::Sender::new(None));
         // The suite applies what it never appended.
         let synced = watch::channel(Ok(u64::MAX)).1;
-        let adapter = Adapter::open(Arc::clone(&jobs), env.clone(), synced).expect("it wrote the mark");
+        let spec = GroupSpec { group: GroupId(1), incarnation: Incarnation(1), replica: ReplicaId(1) };
+        let adapter = Adapter::open(spec, Arc::clone(&jobs), env.clone(), synced).expect("it wrote the mark");
         Self { env, jobs, adapter, snapshot: Arc::default() }
     }
 }

@@ -243,6 +243,27 @@ async fn a_log_opens_on_a_full_disk() {
     assert_eq!(files(&host).len(), 4, "two that are needed, the one that is written, one made ahead");
 }
 
+/// Whoever keeps something beside the log waits until it has begun: an empty directory beside it reads as a lost log.
+#[tokio::test(start_paused = true)]
+async fn a_new_log_begins_once_there_is_space() {
+    let host = host(38);
+    let env = host.env();
+    capacity(&host, Some(0));
+    let log = open(&env).await;
+    let begun = {
+        let log = log.clone();
+        tokio::spawn(async move { log.begun().await })
+    };
+    rest(&env).await;
+    assert!(!begun.is_finished() && files(&host).is_empty(), "{:?}", files(&host));
+    capacity(&host, None);
+    begun.await.expect("it begins");
+    assert!(!files(&host).is_empty());
+    log.close().await;
+    capacity(&host, Some(0));
+    open(&env).await.begun().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_record_larger_than_a_segment_waits_for_its_space() {
     let host = host(35);

@@ -36,6 +36,16 @@ fn an_offer_is_read_as_it_was_made() {
     assert_eq!(files, [("MANIFEST", 3, 5 << 100), ("b-1.blk", 3, 5 << 100)]);
 }
 
+/// The message as it crosses the wire: docs/formats/snapshot.md.
+#[test]
+fn an_offer_has_the_bytes_of_the_document() {
+    let mut offer = offered();
+    offer.group = Some(v1::GroupRef { group: 4, incarnation: 1, from: 11, to: 12 });
+    let hex: String = prost::Message::encode_to_vec(&offer).iter().map(|byte| format!("{byte:02x}")).collect();
+    let lines = hex.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).expect("digits"));
+    assert_eq!(lines.collect::<Vec<_>>().join("\n") + "\n", include_str!("../../../testdata/offer.hex"));
+}
+
 proptest! {
     /// What comes of any bytes is checked: an entry of this leader's past, a membership of its entries, files in one place.
     #[test]
