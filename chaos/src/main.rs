@@ -1,31 +1,47 @@
 //! The judge: a whole cluster, as it ships, in one deterministic simulation. Everything follows from the seed.
 //!
-//! `meridian-chaos run --seed 7 --trace -` puts a cluster of three nodes and a router through crashes that lose unsynced bytes,
-//! and demands every acknowledged point back. Run twice, the traces are equal byte for byte; that is the first thing that CI
-//! proves. One simulation a process, since task ids are process-wide: `sweep` starts one for each seed.
+//! `meridian-chaos run --seed 7 --trace -` draws a world from the seed, lets processes, links, disks and clocks fail in it, and
+//! demands every acknowledged point back. Run twice, the traces are equal byte for byte: `verify` proves that first. One
+//! simulation a process, since task ids are process-wide: `sweep` and `verify` start one for each seed.
 
 #[cfg(not(tokio_unstable))]
 compile_error!(
     "the simulation does not replay without --cfg tokio_unstable: an environment RUSTFLAGS overrides .cargo/config.toml"
 );
 
-mod scenario;
-mod sweep;
+mod ledger; // what became of each seed
+mod mutants; // whether the judge finds planted faults
+mod record; // what a run was
+mod report; // a run as a page
+mod scenario; // what every run does
+mod shape; // what a world consists of
+mod sweep; // many seeds
 mod time;
 mod trace;
-mod workload;
-mod world;
+mod trouble; // what goes wrong besides processes
+mod verify; // whether a seed repeats
+mod workload; // the clients
+mod world; // the hosts
 
 use std::io::{self, Write as _};
 use std::ops::Range;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use meridian_trial::Broken;
+use meridian_types::Mutant;
+
+/// Exit code of whatever went wrong with the judge itself.
+const HARNESS: u8 = 4;
 
 /// Run Meridian's cluster simulation
 #[derive(Debug, Parser)]
-#[command(name = "meridian-chaos", version)]
+#[command(
+    name = "meridian-chaos",
+    version,
+    after_help = "Exit codes: 0 held, 1 safety, 2 liveness, 3 a process failed, 4 the judge itself or its arguments"
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -38,58 +54,126 @@ enum Command {
         /// The seed from which everything follows
         #[arg(long)]
         seed: u64,
-        /// Simulated seconds of writes, 16 or more; each kind of fault comes within 30
-        #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(16..))]
-        seconds: u64,
+        #[command(flatten)]
+        length: Length,
         /// Where to write every event, or - for standard output
-        #[arg(long)]
+        #[arg(long, value_name = "FILE")]
         trace: Option<String>,
+        /// Where to write the run as a page for people
+        #[arg(long, value_name = "FILE.html")]
+        report: Option<PathBuf>,
+        /// File to which one line is added that says what became of the seed
+        #[arg(long, value_name = "FILE")]
+        ledger: Option<PathBuf>,
+        /// A fault to plant in the product
+        #[arg(long, value_name = "NAME", value_parser = mutants::named)]
+        mutant: Option<Mutant>,
     },
-    /// Run many seeds, each in a fresh process, until one fails
+    /// Plant each known fault in the product, and run seeds until one finds it
+    Mutants {
+        /// Only these; all if none is named
+        #[arg(value_name = "NAME", value_parser = mutants::named)]
+        names: Vec<Mutant>,
+        /// Seeds that may pass before a fault counts as not found
+        #[arg(long, default_value_t = 30)]
+        seeds: u64,
+        #[command(flatten)]
+        length: Length,
+    },
+    /// Run many seeds, each in a fresh process, and say which fail
     Sweep {
         /// The seeds from A up to, but not including, B
         #[arg(long, value_name = "A..B", value_parser = sweep::seeds)]
         seeds: Range<u64>,
-        /// Simulated seconds of writes of each, 16 or more
-        #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(16..))]
-        seconds: u64,
+        #[command(flatten)]
+        length: Length,
+        /// Seeds that run at a time
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+        jobs: u16,
+        /// File to which one line is added for each seed
+        #[arg(long, value_name = "FILE")]
+        ledger: Option<PathBuf>,
+    },
+    /// Run each seed twice in fresh processes, and show the first event in which they differ
+    Verify {
+        /// The seeds from A up to, but not including, B
+        #[arg(long, value_name = "A..B", value_parser = sweep::seeds)]
+        seeds: Range<u64>,
+        #[command(flatten)]
+        length: Length,
+    },
+    /// Add up what ledgers say
+    Ledger {
+        /// The ledgers
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
     },
 }
 
-fn main() -> ExitCode {
-    match Cli::parse().command {
-        Command::Run { seed, seconds, trace } => run(seed, seconds, trace),
-        Command::Sweep { seeds, seconds } => sweep::run(seeds, seconds).unwrap_or_else(|error| {
-            trace::tell(&format!("no run can be started: {error}"));
-            ExitCode::from(4)
-        }),
-    }
+#[derive(Clone, Copy, Debug, clap::Args)]
+struct Length {
+    /// Simulated seconds of writes; each kind of process fault comes within 30
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(10..=86_400))]
+    seconds: u64,
 }
 
-fn run(seed: u64, seconds: u64, trace: Option<String>) -> ExitCode {
-    let unwritten = |error: io::Error| {
-        trace::tell(&format!("the trace cannot be written: {error}"));
-        ExitCode::from(4)
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            drop(error.print());
+            return ExitCode::from(if error.use_stderr() { HARNESS } else { 0 });
+        }
     };
-    let mut events = match trace::start(trace.as_deref()) {
-        Ok(events) => events,
-        Err(error) => return unwritten(error),
+    let done = match cli.command {
+        Command::Run { seed, length, trace, report, ledger, mutant } => {
+            mutant.into_iter().for_each(Mutant::plant);
+            run(seed, length.seconds, trace.as_deref(), report, ledger)
+        }
+        Command::Mutants { names, seeds, length } => {
+            let chosen = if names.is_empty() { Mutant::ALL } else { &names };
+            mutants::run(chosen, seeds, length.seconds)
+        }
+        Command::Sweep { seeds, length, jobs, ledger } => sweep::run(seeds, length.seconds, jobs, ledger),
+        Command::Verify { seeds, length } => verify::run(seeds, length.seconds),
+        Command::Ledger { files } => ledger::sum(&files).map(|text| {
+            trace::tell(&text);
+            0
+        }),
     };
-    let outcome = scenario::run(seed, seconds);
-    tracing::info!(held = outcome.is_ok(), "the run is over");
-    if let Err(error) = events.flush() {
-        return unwritten(error);
+    ExitCode::from(done.unwrap_or_else(|error| {
+        trace::tell(&format!("the judge failed: {error}"));
+        HARNESS
+    }))
+}
+
+fn run(
+    seed: u64,
+    seconds: u64,
+    trace: Option<&str>,
+    report: Option<PathBuf>,
+    ledger: Option<PathBuf>,
+) -> io::Result<u8> {
+    let mut events = trace::start(trace)?;
+    let ran = scenario::run(seed, seconds);
+    tracing::info!(held = ran.outcome.is_ok(), "the run is over");
+    events.flush()?;
+    if let Some(path) = report {
+        ledger::write(&path, ran.record.page().as_bytes())?;
     }
-    match outcome {
+    if let Some(path) = ledger {
+        ledger::add(&path, &ran.record.entry())?;
+    }
+    Ok(match ran.outcome {
         Ok(summary) => {
             trace::tell(&format!("seed {seed} holds: {summary}"));
-            ExitCode::SUCCESS
+            0
         }
         Err(broken) => {
-            trace::tell(&format!("seed {seed} fails: {broken}\n{}", sweep::again(seed, seconds)));
-            ExitCode::from(exit_code(&broken))
+            trace::tell(&format!("seed {seed} fails: {broken}\nagain: {}", sweep::again(seed, seconds)));
+            exit_code(&broken)
         }
-    }
+    })
 }
 
 fn exit_code(broken: &Broken) -> u8 {

@@ -1,24 +1,28 @@
-//! What every run does: clients write, overwrite, delete and read while nodes lose their power (one, the busiest leader, all at
-//! once), are cut off, and stay away for so long that only a snapshot brings them back. Then all run, and what is there must
-//! be what was promised.
+//! What every run does: clients write, overwrite, delete and read while processes, links, disks and clocks fail as the seed has
+//! it. Then all is well again, and what is there must be what was promised.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use meridian_env::Rng;
-use meridian_trial::{Broken, Fault, Faults, Victim};
+use meridian_trial::{Broken, Checked, Fault, Faults, Victim};
 use meridian_types::NodeId;
 
+use crate::record::Record;
+use crate::report::Target;
 use crate::time;
+use crate::trouble::{Layer, Trouble};
 use crate::workload::{self, Clients};
-use crate::world::{NODES, World};
+use crate::world::World;
 
 /// The cluster is formed and the first rows are written before the first fault.
 const CALM: Duration = Duration::from_secs(3);
 /// Simulated time after the last write in which everything must be answered and judged.
 const HEAL_MAX: Duration = Duration::from_secs(60);
+/// How long a node that has ended by itself stays down.
+const BURIED: Duration = Duration::from_millis(400);
 /// Rows that a run must have had acknowledged to say anything.
-const ACKED_MIN: usize = 500;
+const ACKED_MIN: usize = 100;
 
 /// What a node waits for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,85 +35,117 @@ enum Due {
 struct Run {
     world: World,
     clients: Clients,
-    faults: Faults,
-    next: (Duration, Fault),
+    /// Of processes; `None` if they live in this world.
+    faults: Option<Faults>,
+    next: (Duration, Option<Fault>),
     /// What is due for nodes that were hit, and when.
     due: BTreeMap<(Duration, NodeId), Due>,
-    hits: Hits,
+    layers: Vec<Active>,
+    is_healed: bool,
+    record: Record,
 }
 
-/// How often each kind of fault came.
-#[derive(Default)]
-struct Hits {
-    kills: usize,
-    pauses: usize,
-    away: usize,
+/// One layer of trouble.
+struct Active {
+    layer: Layer,
+    /// What comes next, when, and for how long.
+    next: (Duration, Trouble, Duration),
+    /// What goes on, and until when.
+    on: Option<(Duration, Trouble)>,
+}
+
+impl Active {
+    fn new(mut layer: Layer, from: Duration) -> Self {
+        let next = following(&mut layer, from);
+        Self { layer, next, on: None }
+    }
+}
+
+fn following(layer: &mut Layer, from: Duration) -> (Duration, Trouble, Duration) {
+    let (wait, trouble, lasts) = layer.next().expect("the list has no end");
+    (from + wait, trouble, lasts)
+}
+
+/// What a run leaves behind.
+pub(crate) struct Ran {
+    /// What was seen, in words, or what was broken.
+    pub(crate) outcome: Result<String, Broken>,
+    pub(crate) record: Record,
 }
 
 /// Runs the scenario of a seed with `seconds` of writes; says what was seen.
-pub(crate) fn run(seed: u64, seconds: u64) -> Result<String, Broken> {
+pub(crate) fn run(seed: u64, seconds: u64) -> Ran {
     let rng = Rng::from_seed(seed).child("trial");
     let writes_end = Duration::from_secs(seconds);
     let mut world = World::new(seed, writes_end + HEAL_MAX);
     let clients = workload::start(&mut world, &rng);
-    let mut faults = Faults::new(rng.child("faults"), NODES as usize, true);
-    let (wait, fault) = faults.next().expect("the list has no end");
-    let mut run =
-        Run { world, clients, faults, next: (CALM + wait, fault), due: BTreeMap::new(), hits: Hits::default() };
-    while !run.world.step().map_err(|error| failed(&*error))? {
-        let now = run.world.sim.elapsed();
-        if now < writes_end {
-            run.hit(now);
-        } else {
-            run.clients.load.stop();
-        }
-        // A fault that came last ends after the writes.
-        run.recover(now);
-    }
-    run.verdict()
+    let nodes = world.shape.nodes as usize;
+    let faults = world.shape.processes.then(|| Faults::new(rng.child("faults"), nodes, true));
+    let layers = world.shape.layers.iter().map(|kind| Active::new(Layer::new(*kind, &world.shape, &rng), CALM));
+    let (layers, record) = (layers.collect(), Record::new(seed, writes_end, world.shape.to_string()));
+    let next = (CALM, None);
+    let mut run = Run { world, clients, faults, next, due: BTreeMap::new(), layers, is_healed: false, record };
+    let outcome = run.live(writes_end);
+    let Run { world, clients, mut record, .. } = run;
+    record.end(world.sim.elapsed(), time::cpu(), &clients, outcome.as_ref().err());
+    Ran { outcome: outcome.map(|checked| record.summary(&clients.load.summary(), checked.values)), record }
 }
 
 impl Run {
-    /// The next fault, once its time has come. The next but one waits until nothing is due any more.
-    fn hit(&mut self, now: Duration) {
-        let (at, fault) = self.next;
-        if now < at {
-            return;
+    fn live(&mut self, writes_end: Duration) -> Result<Checked, Broken> {
+        loop {
+            let is_over = self.world.step().map_err(|error| failed(&*error))?;
+            let now = self.world.sim.elapsed();
+            for node in self.world.bury() {
+                self.due.insert((now + BURIED, node), Due::Start);
+                self.record.hit("halt", Target::Node(node.to_string()), now, Some(now + BURIED), "a sync failed");
+            }
+            if is_over {
+                return self.verdict();
+            }
+            let is_writing = now < writes_end;
+            if is_writing {
+                self.hit(now);
+            } else {
+                self.clients.load.stop();
+            }
+            // A fault that came last ends after the writes.
+            self.recover(now);
+            self.trouble(now, is_writing);
+            if !is_writing && !self.is_healed && self.due.is_empty() && self.layers.iter().all(|l| l.on.is_none()) {
+                self.world.heal();
+                self.is_healed = true;
+            }
         }
-        let end = match fault {
-            Fault::Kill(victim, down) => {
-                self.hits.kills += 1;
-                self.crash(victim, now + down)
-            }
-            Fault::Away(node, down) => {
-                self.hits.away += 1;
-                self.crash(Victim::Node(node), now + down)
-            }
-            Fault::Pause(victim, stop) => {
-                self.hits.pauses += 1;
-                self.hold(victim, now + stop)
-            }
-        };
-        let (wait, fault) = self.faults.next().expect("the list has no end");
-        self.next = (end + wait, fault);
     }
 
-    fn crash(&mut self, victim: Victim, until: Duration) -> Duration {
+    /// The next fault of processes, once its time has come. The next but one waits until nothing is due any more.
+    fn hit(&mut self, now: Duration) {
+        let Some(faults) = self.faults.as_mut().filter(|_| now >= self.next.0) else { return };
+        let (wait, next) = faults.next().expect("the list has no end");
+        let end = match self.next.1.replace(next) {
+            None => now,
+            Some(Fault::Kill(victim, down)) => self.crash("crash", victim, now, now + down),
+            Some(Fault::Away(node, down)) => self.crash("away", Victim::Node(node), now, now + down),
+            Some(Fault::Pause(victim, stop)) => self.hold(victim, now, now + stop),
+        };
+        self.next.0 = end + wait;
+    }
+
+    fn crash(&mut self, kind: &'static str, victim: Victim, now: Duration, until: Duration) -> Duration {
         for node in self.victims(victim) {
-            self.world.crash(node);
+            self.world.crash(&node.to_string());
             self.due.insert((until, node), Due::Start);
+            self.record.hit(kind, Target::Node(node.to_string()), now, Some(until), word(victim));
         }
         until
     }
 
-    /// Nothing reaches a node or leaves it until it is released, and nothing is lost: as if it stood still.
-    fn hold(&mut self, victim: Victim, until: Duration) -> Duration {
+    fn hold(&mut self, victim: Victim, now: Duration, until: Duration) -> Duration {
         for node in self.victims(victim) {
-            for other in others(node) {
-                self.world.sim.hold(node.to_string(), other);
-            }
-            tracing::info!(%node, "held");
+            self.world.hold(&node.to_string());
             self.due.insert((until, node), Due::Release);
+            self.record.hit("pause", Target::Node(node.to_string()), now, Some(until), word(victim));
         }
         until
     }
@@ -120,13 +156,26 @@ impl Run {
         {
             let ((_, node), due) = entry.remove_entry();
             match due {
-                Due::Start => self.world.restart(node),
-                Due::Release => {
-                    for other in others(node) {
-                        self.world.sim.release(node.to_string(), other);
-                    }
-                    tracing::info!(%node, "released");
+                Due::Start => self.world.restart(&node.to_string()),
+                Due::Release => self.world.release(&node.to_string()),
+            }
+        }
+    }
+
+    /// What begins and ends in the layers of trouble.
+    fn trouble(&mut self, now: Duration, may_begin: bool) {
+        for active in &mut self.layers {
+            if let Some((_, trouble)) = active.on.take_if(|(until, _)| *until <= now) {
+                self.world.lift(&trouble);
+            }
+            if may_begin && active.on.is_none() && now >= active.next.0 {
+                let end = now + active.next.2;
+                let (_, trouble, _) = std::mem::replace(&mut active.next, following(&mut active.layer, end));
+                self.world.strike(&trouble);
+                for target in trouble.targets() {
+                    self.record.hit(trouble.kind(), target, now, Some(end), &trouble.detail());
                 }
+                active.on = Some((end, trouble));
             }
         }
     }
@@ -136,33 +185,28 @@ impl Run {
         match victim {
             Victim::Node(hit) => vec![node(hit)],
             Victim::Leader => vec![node(self.clients.busiest.lock().unwrap_or_default())],
-            Victim::All => (1..=NODES).map(NodeId).collect(),
+            Victim::All => self.world.shape.nodes().collect(),
         }
     }
 
-    fn verdict(self) -> Result<String, Broken> {
+    fn verdict(&self) -> Result<Checked, Broken> {
         let verdict = self.clients.verdict.lock().take();
         let checked = verdict.ok_or_else(|| Broken::Liveness("nothing was read back".into()))??;
-        let load = &self.clients.load;
-        if load.acked() < ACKED_MIN {
-            return Err(Broken::Liveness(format!("only {} rows were acknowledged", load.acked())));
+        let acked = self.clients.load.acked();
+        if acked < ACKED_MIN {
+            return Err(Broken::Liveness(format!("only {acked} rows were acknowledged")));
         }
-        let simulated = self.world.sim.elapsed().as_secs_f64();
-        let speed = simulated / time::cpu().as_secs_f64();
-        let Hits { kills, pauses, away } = self.hits;
-        Ok(format!(
-            "{}; {kills} crashes, {pauses} pauses, {away} long absences; {} values read back; {simulated:.1} simulated s, \
-             {speed:.1} a CPU s",
-            load.summary(),
-            checked.values,
-        ))
+        Ok(checked)
     }
 }
 
-/// The hosts that a node talks to.
-fn others(node: NodeId) -> impl Iterator<Item = String> {
-    let nodes = (1..=NODES).map(NodeId).filter(move |other| *other != node).map(|other| other.to_string());
-    nodes.chain(["r1".to_owned()])
+/// More about who was hit.
+fn word(victim: Victim) -> &'static str {
+    match victim {
+        Victim::Node(_) => "",
+        Victim::Leader => "the busiest leader",
+        Victim::All => "all at once",
+    }
 }
 
 fn failed(error: &(dyn std::error::Error + 'static)) -> Broken {

@@ -1,10 +1,17 @@
-//! Many seeds, each in a process of its own, until one fails.
+//! Many seeds, each in a process of its own, some at a time.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
-use std::process::{Command, ExitCode};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::Arc;
+use std::sync::mpsc;
 
-use crate::trace;
+use parking_lot::Mutex;
+
+use crate::record::Entry;
+use crate::{HARNESS, ledger, trace};
 
 /// Reads `A..B`, both numbers, the second one not included.
 pub(crate) fn seeds(text: &str) -> Result<Range<u64>, String> {
@@ -15,29 +22,82 @@ pub(crate) fn seeds(text: &str) -> Result<Range<u64>, String> {
     if range.is_empty() { Err(bad()) } else { Ok(range) }
 }
 
-/// Runs one seed after the other. Each says what it saw, or what failed and how to see it again; then nothing more is run.
-pub(crate) fn run(seeds: Range<u64>, seconds: u64) -> io::Result<ExitCode> {
+/// Runs all seeds, `jobs` at a time. Each says what it saw, or what failed and how to see it again; at the end, all that failed
+/// are named. The exit code is that of the worst one.
+pub(crate) fn run(seeds: Range<u64>, seconds: u64, jobs: u16, ledger: Option<PathBuf>) -> io::Result<u8> {
     let program = std::env::current_exe()?;
     let count = seeds.end - seeds.start;
-    for seed in seeds {
-        let ended = Command::new(&program)
-            .args(["run", "--seed", &seed.to_string(), "--seconds", &seconds.to_string()])
-            .status()?;
-        if !ended.success() {
-            // A panic has said nothing of the seed.
-            let code = ended.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX);
-            trace::tell(&format!("stopped: seed {seed} ended with {ended}"));
-            trace::tell(&again(seed, seconds));
-            return Ok(ExitCode::from(code));
+    let (ended, ends) = mpsc::channel();
+    let waiting = Arc::new(Mutex::new(seeds));
+    for _ in 0..jobs {
+        let (program, waiting, ended, ledger) = (program.clone(), Arc::clone(&waiting), ended.clone(), ledger.clone());
+        #[expect(clippy::disallowed_methods, reason = "it only waits for a process, and simulates nothing")]
+        std::thread::spawn(move || {
+            loop {
+                let Some(seed) = waiting.lock().next() else { break };
+                if ended.send((seed, one(&program, seed, seconds, ledger.as_deref()))).is_err() {
+                    break;
+                }
+            }
+        });
+    }
+    drop(ended);
+    let mut failed = BTreeMap::new();
+    for (number, (seed, output)) in (1..).zip(ends) {
+        let output = output?;
+        let code = code(&output);
+        trace::tell(&format!("[{number}/{count}] {}", String::from_utf8_lossy(&output.stderr).trim_end()));
+        if code != 0 {
+            failed.insert(seed, code);
+        }
+        // A panic has said nothing to the ledger.
+        if let Some(path) = ledger.as_deref().filter(|_| !(0..=3).contains(&code)) {
+            ledger::add(path, &silent(seed, seconds, &output))?;
         }
     }
-    trace::tell(&format!("all {count} seeds hold"));
-    Ok(ExitCode::SUCCESS)
+    if failed.is_empty() {
+        trace::tell(&format!("all {count} seeds hold"));
+        return Ok(0);
+    }
+    trace::tell(&format!("{} of {count} seeds fail:", failed.len()));
+    failed.keys().for_each(|seed| trace::tell(&again(*seed, seconds)));
+    // A broken promise is worse than one that was kept late.
+    let worst = failed.values().copied().min_by_key(|code| if (1..=HARNESS).contains(code) { *code } else { 3 });
+    Ok(worst.unwrap_or(HARNESS))
+}
+
+fn one(program: &Path, seed: u64, seconds: u64, ledger: Option<&Path>) -> io::Result<Output> {
+    let mut command = Command::new(program);
+    command.args(["run", "--seed", &seed.to_string(), "--seconds", &seconds.to_string()]);
+    if let Some(ledger) = ledger {
+        command.arg("--ledger").arg(ledger);
+    }
+    command.output()
+}
+
+fn code(output: &Output) -> u8 {
+    output.status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX)
+}
+
+/// The ledger's line of a run that could not write its own.
+fn silent(seed: u64, seconds: u64, output: &Output) -> Entry {
+    let text = String::from_utf8_lossy(&output.stderr);
+    Entry {
+        seed,
+        seconds,
+        outcome: if code(output) == HARNESS { "harness" } else { "crash" }.into(),
+        why: format!("{}: {}", output.status, text.lines().next().unwrap_or_default()),
+        simulated_seconds: 0.0,
+        cpu_seconds: 0.0,
+        acked_batches: 0,
+        acked_rows: 0,
+        faults: BTreeMap::new(),
+    }
 }
 
 /// The one command that repeats a run.
 pub(crate) fn again(seed: u64, seconds: u64) -> String {
-    format!("again: cargo run -p meridian-chaos -- run --seed {seed} --seconds {seconds} --trace -")
+    format!("cargo run -p meridian-chaos -- run --seed {seed} --seconds {seconds} --trace -")
 }
 
 #[cfg(test)]

@@ -1,27 +1,40 @@
-//! The clients of a run: those of every trial, on hosts of their own.
+//! The clients of a run: those of every trial, on hosts of their own, spread over all routers; and those who watch and judge.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use meridian_env::{Env, Rng};
-use meridian_trial::{Broken, Checked, Generator, Load, busiest, checksums, create_database, verify, wait_settled};
+use meridian_client::connect;
+use meridian_env::{Env, Rng, deadline};
+use meridian_proto::v1;
+use meridian_proto::v1::admin_client::AdminClient;
+use meridian_trial::{
+    Broken, Checked, Generator, Load, checksums, create_database, led_by, statuses, verify, wait_settled,
+};
 use parking_lot::Mutex;
 
-use crate::world::{NODES, ROUTER, World};
+use crate::shape::{COPIES, Shape};
+use crate::world::World;
 
-/// The router's HTTP.
-const ROUTER_HTTP: &str = "r1:8086";
 const SERIES: u32 = 24;
 const ROWS_MAX: u64 = 8;
 const PAUSE_MS_MAX: u64 = 60;
-/// How often the busiest leader is looked for.
-const LOOK_EVERY: Duration = Duration::from_millis(300);
+/// How often nodes are asked who leads.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// How long a node may take to say what it leads.
+const ANSWER_MAX: Duration = Duration::from_millis(200);
 /// How long a cluster of running nodes may take until everything is answered.
 const HEAL_MAX: Duration = Duration::from_secs(30);
-/// Whether nodes answer `Checksum`.
-const HASHES: bool = true;
-/// Whether shards delete.
-const DELETES: bool = true;
+/// The group of the catalogue.
+const META: u32 = 0;
+
+/// A node that says that it leads a shard.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Sighting {
+    pub(crate) at: Duration,
+    pub(crate) shard: u32,
+    pub(crate) node: u32,
+    pub(crate) term: u64,
+}
 
 /// What the clients of a run leave behind for the scenario.
 #[derive(Clone)]
@@ -29,52 +42,53 @@ pub(crate) struct Clients {
     pub(crate) load: Load,
     /// The node that leads the most groups, counted from 0, as last seen.
     pub(crate) busiest: Arc<Mutex<Option<usize>>>,
+    pub(crate) sightings: Arc<Mutex<Vec<Sighting>>>,
     /// What the judge says at the end.
     pub(crate) verdict: Arc<Mutex<Option<Result<Checked, Broken>>>>,
-}
-
-/// gRPC addresses of all nodes.
-fn nodes() -> Vec<String> {
-    (1..=NODES).map(|node| format!("n{node}:7172")).collect()
 }
 
 /// Starts writers, deleters and readers, an observer of leaders, and a judge that waits for them.
 pub(crate) fn start(world: &mut World, rng: &Rng) -> Clients {
     let load = Load::new(Generator::new(rng.child("rows"), SERIES), ROWS_MAX, PAUSE_MS_MAX);
-    let clients = Clients { load: load.clone(), busiest: Arc::default(), verdict: Arc::default() };
+    let clients =
+        Clients { load: load.clone(), busiest: Arc::default(), sightings: Arc::default(), verdict: Arc::default() };
+    let routers: Vec<_> = world.shape.routers().collect();
     // One handle stays with the clients: the judge waits until it has the last.
     let writing = Arc::new(());
-    for client in 0..if DELETES { 7 } else { 6 } {
+    for client in 0..7 {
         let (load, writing) = (load.clone(), Arc::clone(&writing));
+        let router = routers[client % routers.len()].clone();
+        let (grpc, http) = (format!("{router}:7171"), format!("{router}:8086"));
         world.client(&format!("c{client}"), move |env| async move {
-            ready(&env).await?;
+            ready(&env, &grpc).await?;
             match client {
-                0..3 => load.write_rows(env, ROUTER.into()).await,
-                3..5 => load.write_lines(env, ROUTER_HTTP.into()).await,
-                5 => load.read(env, ROUTER.into()).await,
-                _ => load.delete(env, ROUTER.into()).await,
+                0..3 => load.write_rows(env, grpc).await,
+                3..5 => load.write_lines(env, http).await,
+                5 => load.read(env, grpc).await,
+                _ => load.delete(env, grpc).await,
             }
             drop(writing);
             Ok(())
         });
     }
-    let (load, seen) = (load, Arc::clone(&clients.busiest));
-    let watched = load.clone();
+    let (shape, watched) = (world.shape.clone(), clients.clone());
     world.client("observer", move |env| async move {
-        while watched.is_running() {
-            if let Some(most) = busiest(&env, &nodes()).await {
-                *seen.lock() = Some(most);
-            }
-            env.clock.sleep(LOOK_EVERY).await;
-        }
+        observe(&env, &shape, &watched).await;
         Ok(())
     });
-    let verdict = Arc::clone(&clients.verdict);
+    if world.shape.transfers {
+        let (shape, load) = (world.shape.clone(), load.clone());
+        world.client("mover", move |env| async move {
+            hand_over(&env, &shape, &load).await;
+            Ok(())
+        });
+    }
+    let (shape, verdict) = (world.shape.clone(), Arc::clone(&clients.verdict));
     world.client("judge", move |env| async move {
         while Arc::strong_count(&writing) > 1 {
             env.clock.sleep(Duration::from_millis(100)).await;
         }
-        let judged = judge(&env, &load).await;
+        let judged = judge(&env, &shape, &load).await;
         *verdict.lock() = Some(judged);
         Ok(())
     });
@@ -82,18 +96,57 @@ pub(crate) fn start(world: &mut World, rng: &Rng) -> Clients {
 }
 
 /// Makes the database, once the cluster is there.
-async fn ready(env: &Env) -> turmoil::Result {
-    let made = create_database(env, ROUTER, env.clock.now() + HEAL_MAX).await;
+async fn ready(env: &Env, grpc: &str) -> turmoil::Result {
+    let made = create_database(env, grpc, env.clock.now() + HEAL_MAX).await;
     made.map_err(|failure| format!("the database was not made: {failure}").into())
 }
 
-async fn judge(env: &Env, load: &Load) -> Result<Checked, Broken> {
-    let until = env.clock.now() + HEAL_MAX;
-    wait_settled(env, &nodes(), until).await?;
-    let registers = load.judge()?;
-    let checked = verify(env, &[ROUTER.to_owned()], &registers, until).await?;
-    if HASHES {
-        checksums(env, &nodes(), until).await?;
+/// Keeps who leads what, for as long as clients write.
+async fn observe(env: &Env, shape: &Shape, clients: &Clients) {
+    let nodes = shape.addresses();
+    while clients.load.is_running() {
+        let asked = nodes.iter().map(|node| statuses(env, std::slice::from_ref(node)));
+        let soon = env.clock.now() + ANSWER_MAX;
+        // A node that is down must not keep the others from being seen.
+        let asked = asked.map(async |status| deadline(&*env.clock, soon, status).await.ok()?.pop()?);
+        let seen: Vec<_> = futures::future::join_all(asked).await;
+        let led = led_by(&seen);
+        let most = led.iter().max().filter(|most| **most > 0);
+        if let Some(most) = most {
+            *clients.busiest.lock() = led.iter().position(|led| led == most);
+        }
+        let at = turmoil::sim_elapsed().unwrap_or_default();
+        let groups = (1..)
+            .zip(&seen)
+            .flat_map(|(node, status)| status.iter().flat_map(move |s| s.groups.iter().map(move |g| (node, g))));
+        let leads = groups.filter(|(_, group)| group.group != META && group.role == "leader");
+        let sightings = leads.map(|(node, group)| Sighting { at, shard: group.group, node, term: group.term });
+        clients.sightings.lock().extend(sightings);
+        env.clock.sleep(LOOK_EVERY).await;
     }
+}
+
+/// Asks that this node or that takes over a shard, for as long as clients write. Whether it does is no matter.
+async fn hand_over(env: &Env, shape: &Shape, load: &Load) {
+    let routers: Vec<_> = shape.routers().collect();
+    while load.is_running() {
+        env.clock.sleep(Duration::from_millis(500 + env.rng.below(3_000))).await;
+        let draw = |count: u32| 1 + env.rng.below(count.into()) as u32;
+        let request = v1::TransferShardLeaderRequest { shard: draw(shape.shards), to_node: draw(shape.nodes) };
+        let router = &routers[env.rng.below(routers.len() as u64) as usize];
+        let mut client = AdminClient::new(connect(env, &format!("{router}:7171")));
+        let asked = client.transfer_leader(request);
+        let answer = deadline(&*env.clock, env.clock.now() + Duration::from_secs(2), asked).await;
+        tracing::debug!(?request, done = answer.is_ok_and(|answer| answer.is_ok()), "transfer");
+    }
+}
+
+async fn judge(env: &Env, shape: &Shape, load: &Load) -> Result<Checked, Broken> {
+    let (nodes, until) = (shape.addresses(), env.clock.now() + HEAL_MAX);
+    wait_settled(env, &nodes, COPIES, until).await?;
+    let registers = load.judge()?;
+    let fronts: Vec<_> = shape.routers().map(|router| format!("{router}:7171")).collect();
+    let checked = verify(env, &fronts, &registers, until).await?;
+    checksums(env, &nodes, COPIES, until).await?;
     Ok(checked)
 }

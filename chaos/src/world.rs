@@ -1,34 +1,47 @@
-//! The hosts of a simulation: nodes and a router run as they ship, on simulated parts.
+//! The hosts of a simulation: nodes and routers run as they ship, on simulated parts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use meridian_client::connect;
-use meridian_env::sim::{SimHost, seed_ambient};
+use meridian_env::sim::{Faults, SimHost, seed_ambient};
 use meridian_env::{Env, Rng, deadline};
 use meridian_node::{Addresses, LogSettings, StorageSettings, Timing};
 use meridian_proto::v1::admin_client::AdminClient;
 use meridian_proto::{failure_of, v1};
 use meridian_types::{Code, NodeId};
+use parking_lot::Mutex;
 
+use crate::shape::{COPIES, NEAR, Shape};
 use crate::time;
+use crate::trouble::Trouble;
 
-/// Storage nodes, one a region.
-pub(crate) const NODES: u32 = 3;
-/// Shards that the cluster is formed with.
-pub(crate) const SHARDS: u32 = 3;
-/// The router's gRPC, as clients reach it.
-pub(crate) const ROUTER: &str = "r1:7171";
+/// Share of the messages of a link that is lossy that are lost.
+const LOSS: f64 = 0.02;
 
 /// A simulation and what survives the crashes of its hosts.
 pub(crate) struct World {
     pub(crate) sim: turmoil::Sim<'static>,
+    pub(crate) shape: Shape,
     hosts: BTreeMap<String, SimHost>,
+    down: BTreeSet<String>,
+    ended: Arc<Mutex<Ended>>,
     rng: Rng,
 }
 
+/// Nodes that end by themselves, as a process that aborts.
+#[derive(Debug, Default)]
+struct Ended {
+    /// Those that may: a sync of theirs fails.
+    expected: BTreeSet<NodeId>,
+    /// Those that have, and are not buried yet.
+    nodes: Vec<NodeId>,
+}
+
 impl World {
-    /// The world that a seed names, its nodes and its router started.
+    /// The world that a seed names, its nodes and its routers started.
     pub(crate) fn new(seed: u64, limit: Duration) -> Self {
         time::set(Duration::ZERO);
         seed_ambient(seed);
@@ -37,16 +50,26 @@ impl World {
             .simulation_duration(limit)
             .tick_duration(Duration::from_millis(1))
             .min_message_latency(Duration::from_millis(1))
-            .max_message_latency(Duration::from_millis(6))
+            .max_message_latency(NEAR)
             .tcp_capacity(65_536)
             .rng_seed(rng.child("network").u64())
             .build();
-        let mut world = Self { sim, hosts: BTreeMap::new(), rng };
-        for node in (1..=NODES).map(NodeId) {
+        let shape = Shape::draw(&rng.child("shape"));
+        let (hosts, down) = (BTreeMap::new(), BTreeSet::new());
+        let mut world = Self { sim, shape, hosts, down, ended: Arc::default(), rng };
+        tracing::info!(shape = %world.shape, "the world");
+        for node in world.shape.nodes() {
             world.start_node(node);
         }
-        world.start_router();
-        world.client("operator", begin);
+        for router in world.shape.routers() {
+            world.start_router(&router);
+        }
+        for (a, b) in world.links() {
+            world.set_latency(&a, &b, world.latency(&a, &b));
+        }
+        let shards = world.shape.shards;
+        let nodes = world.shape.nodes;
+        world.client("operator", move |env| begin(env, nodes, shards));
         world
     }
 
@@ -58,21 +81,28 @@ impl World {
 
     /// Hosts are named like the ids that their nodes get if they join in this order, which they need not.
     fn start_node(&mut self, node: NodeId) {
-        let host = self.host(&node.to_string());
+        let (host, shape, ended) = (self.host(&node.to_string()), self.shape.clone(), Arc::clone(&self.ended));
         self.sim.host(node.to_string(), move || {
-            let (env, config) = (host.env(), config(node));
-            async move { Ok(meridian_node::run(env, config, |_| {}, std::future::pending()).await?) }
+            let (env, config, ended) = (host.env(), config(node, &shape), Arc::clone(&ended));
+            async move {
+                let run = meridian_node::run(env, config, |_| {}, std::future::pending()).await;
+                if run.is_err() && ended.lock().expected.contains(&node) {
+                    ended.lock().nodes.push(node);
+                    return std::future::pending().await;
+                }
+                Ok(run?)
+            }
         });
     }
 
-    fn start_router(&mut self) {
-        let host = self.host("r1");
-        self.sim.host("r1", move || {
+    fn start_router(&mut self, name: &str) {
+        let (host, nodes) = (self.host(name), self.shape.addresses());
+        self.sim.host(name, move || {
             let env = host.env();
             let config = meridian_router::Config {
                 http: "0.0.0.0:8086".into(),
                 grpc: "0.0.0.0:7171".into(),
-                nodes: (1..=NODES).map(|n| format!("n{n}:7172")).collect(),
+                nodes: nodes.clone(),
                 auto_create_databases: false,
                 // Shorter than many a fault, so that some outcomes are unknown.
                 request_timeout: Duration::from_millis(700),
@@ -96,27 +126,154 @@ impl World {
         self.sim.step()
     }
 
-    /// The power of a node goes: unsynced bytes are lost, kept or torn.
-    pub(crate) fn crash(&mut self, node: NodeId) {
-        let name = node.to_string();
-        self.sim.crash(name.as_str());
-        self.hosts[&name].crash();
-        tracing::info!(%node, "crashed");
+    /// Nodes that have just ended by themselves: they are down from here on.
+    pub(crate) fn bury(&mut self) -> Vec<NodeId> {
+        let ended = std::mem::take(&mut self.ended.lock().nodes);
+        for node in &ended {
+            self.ended.lock().expected.remove(node);
+            self.crash(&node.to_string());
+        }
+        ended
     }
 
-    /// A node that is down starts again on what its disk has.
-    pub(crate) fn restart(&mut self, node: NodeId) {
-        self.sim.bounce(node.to_string());
-        tracing::info!(%node, "started again");
+    /// The power of a host goes: unsynced bytes are lost, kept or torn.
+    pub(crate) fn crash(&mut self, host: &str) {
+        if self.down.insert(host.to_owned()) {
+            self.sim.crash(host);
+            self.hosts[host].crash();
+            tracing::info!(host, "crashed");
+        }
     }
+
+    /// A host that is down starts again on what its disk has.
+    pub(crate) fn restart(&mut self, host: &str) {
+        if self.down.remove(host) {
+            self.sim.bounce(host);
+            tracing::info!(host, "started again");
+        }
+    }
+
+    /// Nothing reaches a host or leaves it until it is released, and nothing is lost: as if it stood still.
+    pub(crate) fn hold(&self, host: &str) {
+        self.others(host).for_each(|other| self.sim.hold(host, &*other));
+        tracing::info!(host, "held");
+    }
+
+    pub(crate) fn release(&self, host: &str) {
+        self.others(host).for_each(|other| self.sim.release(host, &*other));
+        tracing::info!(host, "released");
+    }
+
+    /// Lets everything reach everything again.
+    pub(crate) fn heal(&self) {
+        self.links().iter().for_each(|(a, b)| self.sim.release(a.as_str(), b.as_str()));
+        tracing::info!("healed");
+    }
+
+    /// Nodes and routers.
+    fn servers(&self) -> impl Iterator<Item = String> + use<> {
+        self.shape.nodes().map(|node| node.to_string()).chain(self.shape.routers())
+    }
+
+    /// The hosts that a node or router talks to, clients aside.
+    fn others(&self, host: &str) -> impl Iterator<Item = String> + use<> {
+        let host = host.to_owned();
+        self.servers().filter(move |other| *other != host)
+    }
+
+    /// All pairs of nodes and routers.
+    fn links(&self) -> Vec<(String, String)> {
+        let servers: Vec<_> = self.servers().collect();
+        let pairs = servers.iter().enumerate().flat_map(|(at, a)| servers[at + 1..].iter().map(move |b| (a, b)));
+        pairs.map(|(a, b)| (a.clone(), b.clone())).collect()
+    }
+
+    /// How long a message between two hosts takes at most if nothing is wrong. Routers stand in the first regions.
+    fn latency(&self, a: &str, b: &str) -> Duration {
+        let region = |host: &str| {
+            let number: u32 = host[1..].parse().expect("a letter and a number");
+            self.shape.region(NodeId(number))
+        };
+        if region(a) == region(b) { NEAR } else { self.shape.far }
+    }
+
+    fn set_latency(&self, a: &str, b: &str, latency: Duration) {
+        self.sim.set_link_max_message_latency(a, b, latency);
+    }
+
+    fn fault(&self, node: NodeId, change: impl FnOnce(&mut Faults)) {
+        let disk = self.hosts[&node.to_string()].disk();
+        let mut faults = disk.faults();
+        change(&mut faults);
+        disk.set_faults(faults);
+    }
+
+    /// Something begins to go wrong.
+    pub(crate) fn strike(&mut self, trouble: &Trouble) {
+        tracing::info!(?trouble, "begins");
+        match trouble {
+            Trouble::Cut { from, to, one_way } => pairs(from, to).for_each(|(a, b)| match one_way {
+                true => self.sim.partition_oneway(a, b),
+                false => self.sim.partition(a, b),
+            }),
+            Trouble::Flaky { from, to } => self.sim.set_link_fail_rate(from.as_str(), to.as_str(), LOSS),
+            Trouble::Slow { from, to, latency } => self.set_latency(from, to, *latency),
+            Trouble::Full { node, bytes } => {
+                let capacity = self.hosts[&node.to_string()].disk().used_bytes() + bytes;
+                self.fault(*node, |faults| faults.capacity_bytes = Some(capacity));
+            }
+            Trouble::FailSync { node } => {
+                self.ended.lock().expected.insert(*node);
+                self.fault(*node, |faults| faults.fail_next_sync = true);
+            }
+            Trouble::Clock { host, ahead } => self.hosts[host].clock().set_offset_nanos(*ahead),
+            Trouble::RouterDown { router } => self.crash(router),
+            Trouble::Rot { node, block, bit } => self.rot(*node, *block, *bit),
+        }
+    }
+
+    fn rot(&self, node: NodeId, block: u64, bit: u64) {
+        let disk = self.hosts[&node.to_string()].disk();
+        let is_block = |path: &Path| path.extension().is_some_and(|end| end == "block");
+        let blocks: Vec<_> = disk.files().into_iter().filter(|(path, bytes)| is_block(path) && *bytes > 0).collect();
+        let Some((path, bytes)) = blocks.get((block % blocks.len().max(1) as u64) as usize) else { return };
+        let bit = bit % (8 * bytes);
+        disk.flip_bit(path, bit).expect("the file has so many bits");
+        tracing::info!(%node, path = %path.display(), bit, "rots");
+    }
+
+    /// It goes right again.
+    pub(crate) fn lift(&mut self, trouble: &Trouble) {
+        tracing::info!(?trouble, "ends");
+        match trouble {
+            Trouble::Cut { from, to, .. } => pairs(from, to).for_each(|(a, b)| self.sim.repair(a, b)),
+            Trouble::Flaky { from, to } => self.sim.set_link_fail_rate(from.as_str(), to.as_str(), 0.0),
+            Trouble::Slow { from, to, .. } => self.set_latency(from, to, self.latency(from, to)),
+            Trouble::Full { node, .. } => self.fault(*node, |faults| faults.capacity_bytes = None),
+            // A node that had nothing to sync in the meantime runs on; one that had ends, if it has not yet.
+            Trouble::FailSync { node } => self.fault(*node, |faults| {
+                if std::mem::take(&mut faults.fail_next_sync) {
+                    self.ended.lock().expected.remove(node);
+                }
+            }),
+            Trouble::Clock { host, .. } => self.hosts[host].clock().set_offset_nanos(0),
+            Trouble::RouterDown { router } => self.restart(router),
+            // What is rotten stays so, until the replica is replaced.
+            Trouble::Rot { .. } => {}
+        }
+    }
+}
+
+fn pairs<'a>(from: &'a [String], to: &'a [String]) -> impl Iterator<Item = (&'a str, &'a str)> {
+    from.iter().flat_map(move |a| to.iter().map(move |b| (a.as_str(), b.as_str())))
 }
 
 /// Longest wait of the operator for one answer.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 
 /// Begins the cluster on the first node: the others join it by themselves.
-async fn begin(env: Env) -> turmoil::Result {
-    let request = v1::InitClusterRequest { nodes: NODES, shards: SHARDS, replication: 3 };
+async fn begin(env: Env, nodes: u32, shards: u32) -> turmoil::Result {
+    let request = v1::InitClusterRequest { nodes, shards, replication: COPIES as u32 };
     let clock = &*env.clock;
     loop {
         let mut client = AdminClient::new(connect(&env, "n1:7172"));
@@ -129,7 +286,7 @@ async fn begin(env: Env) -> turmoil::Result {
     }
 }
 
-fn config(node: NodeId) -> meridian_node::Config {
+fn config(node: NodeId, shape: &Shape) -> meridian_node::Config {
     let at = |host: &str| {
         let at = |port: u16| format!("{host}:{port}");
         Addresses { data: at(7172), raft: at(7173), http: at(7174) }
@@ -138,8 +295,8 @@ fn config(node: NodeId) -> meridian_node::Config {
         data: "/data".into(),
         listen: at("0.0.0.0"),
         advertise: at(&node.to_string()),
-        region: ["a", "b", "c"][(node.0 as usize - 1) % 3].to_owned(),
-        join: (1..=NODES).map(|n| format!("n{n}:7172")).collect(),
+        region: shape.region(node),
+        join: shape.addresses(),
         // Small, so that a run of seconds flushes, compacts, purges and sends snapshots as years would.
         storage: StorageSettings {
             memory_bytes: 256 << 10,

@@ -49,19 +49,20 @@ pub(crate) async fn create_database(env: &Env, channel: Channel) -> Result<(), F
     call(env, AdminClient::new(channel).create_database(request)).await.map(drop)
 }
 
-/// Sends rows once.
-pub(crate) async fn write(env: &Env, channel: Channel, request: v1::WriteRequest) -> Result<(), Failure> {
+/// Sends rows once; the shards that have them.
+pub(crate) async fn write(env: &Env, channel: Channel, request: v1::WriteRequest) -> Result<Vec<u32>, Failure> {
     let reply = call(env, DataClient::new(channel).write(request)).await?;
     match reply.error {
-        None if reply.rejected_total == 0 => Ok(()),
+        None if reply.rejected_total == 0 => Ok(reply.witnesses.iter().map(|witness| witness.shard).collect()),
         None => Err(Failure::new(Code::PartlyRefused, format!("{:?}", reply.rejected))),
         Some(error) => Err(error.into()),
     }
 }
 
-/// Sends a delete once.
-pub(crate) async fn delete(env: &Env, channel: Channel, request: v1::DeleteRequest) -> Result<(), Failure> {
-    call(env, DataClient::new(channel).delete(request)).await.map(drop)
+/// Sends a delete once; the shards that have done it.
+pub(crate) async fn delete(env: &Env, channel: Channel, request: v1::DeleteRequest) -> Result<Vec<u32>, Failure> {
+    let reply = call(env, DataClient::new(channel).delete(request)).await?;
+    Ok(reply.witnesses.iter().map(|witness| witness.shard).collect())
 }
 
 /// A delete as gRPC carries it.

@@ -16,7 +16,7 @@ mod verify; // the end of a trial
 
 pub use faults::{Fault, Faults, Victim};
 pub use history::{Deed, History, OpId, Told};
-pub use load::{Load, create_database};
+pub use load::{Answer, Load, create_database};
 pub use nodes::{busiest, checksums, led_by, statuses, wait_settled};
 pub use registers::{Broken, Read, Registers, Scope, Violation};
 pub use rows::{DATABASE, Delete, Field, Generator, MEASUREMENTS, Place, Row, Series};

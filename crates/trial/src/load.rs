@@ -1,5 +1,6 @@
 //! The clients of a trial: they write, delete and read until they are told to stop, and record what they were told.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use meridian_client::{Session, connect};
 use meridian_env::{Env, Instant};
 use meridian_proto::v1;
-use meridian_types::{Code, Failure};
+use meridian_types::{Code, Failure, Timestamp};
 use parking_lot::Mutex;
 
 use crate::call;
@@ -18,6 +19,8 @@ use crate::rows::{DATABASE, Generator, Row};
 
 /// How often a client sends a request with the same id at most; some give up earlier, so that some outcomes stay unknown.
 const TRIES_MAX: u64 = 3;
+/// Requests of one client that wait to arrive a second time.
+const LATE_MAX: usize = 4;
 /// Most rows are to live until the end.
 const PAUSES_PER_DELETE: u32 = 10;
 
@@ -32,6 +35,17 @@ pub async fn create_database(env: &Env, grpc: &str, until: Instant) -> Result<()
     }
 }
 
+/// What a client was told, and when by its clock.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Answer {
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub told: Told,
+    /// The shards that have what was asked, as far as they are named.
+    pub shards: Vec<u32>,
+}
+
 /// What the clients of one trial share. Clones are the same trial.
 #[derive(Clone, Debug)]
 pub struct Load {
@@ -41,6 +55,7 @@ pub struct Load {
 #[derive(Debug)]
 struct Shared {
     history: Mutex<History>,
+    answers: Mutex<Vec<Answer>>,
     generator: Mutex<Generator>,
     /// Answers that came while others wrote: judged at the end, when all outcomes are known.
     reads: Mutex<Vec<Result<Read, Violation>>>,
@@ -55,6 +70,7 @@ impl Load {
     pub fn new(generator: Generator, rows_max: u64, pause_ms_max: u64) -> Self {
         let shared = Shared {
             history: Mutex::default(),
+            answers: Mutex::default(),
             generator: Mutex::new(generator),
             reads: Mutex::default(),
             stopped: AtomicBool::new(false),
@@ -79,6 +95,11 @@ impl Load {
         self.shared.history.lock().rows(Told::Acked)
     }
 
+    /// What clients were told of writes and deletes, in the order in which they were told.
+    pub fn answers(&self) -> Vec<Answer> {
+        self.shared.answers.lock().clone()
+    }
+
     /// What was asked and told, in words.
     pub fn summary(&self) -> String {
         let reads = self.shared.reads.lock().len();
@@ -99,7 +120,15 @@ impl Load {
     pub async fn write_rows(self, env: Env, grpc: String) {
         let mut session = Session::begin(&env);
         let channel = connect(&env, &grpc);
+        // Requests that arrive a second time, long after they were acknowledged, and must change nothing then.
+        let mut late = VecDeque::new();
         while self.is_running() {
+            if (late.len() > LATE_MAX || env.rng.chance(0.03))
+                && let Some((_pending, request)) = late.pop_front()
+            {
+                let again = call::write(&env, channel.clone(), request).await;
+                tracing::debug!(acked = again.is_ok(), "late");
+            }
             let (op, rows) = self.begin_write(&env);
             let pending = session.request();
             let request = v1::WriteRequest {
@@ -108,10 +137,14 @@ impl Load {
                 pending_from: pending.pending_from(),
                 rows: rows.iter().map(call::row_out).collect(),
             };
-            let (told, expired) = repeated(&env, || call::write(&env, channel.clone(), request.clone())).await;
-            self.told(op, &rows, told);
+            let (told, shards, expired) = repeated(&env, || call::write(&env, channel.clone(), request.clone())).await;
+            tracing::debug!(serial = rows[0].serial, rows = rows.len(), ?told, "write");
+            self.told(&env, op, told, shards);
             if expired {
                 session = Session::begin(&env);
+                late.clear();
+            } else if told == Told::Acked && env.rng.chance(0.1) {
+                late.push_back((pending, request));
             }
             self.pause(&env).await;
         }
@@ -127,9 +160,10 @@ impl Load {
                 let op = self.shared.history.lock().begin(Deed::Delete(delete));
                 let pending = session.request();
                 let request = call::delete_out(&delete, pending.id, pending.pending_from());
-                let (told, expired) = repeated(&env, || call::delete(&env, channel.clone(), request.clone())).await;
+                let (told, shards, expired) =
+                    repeated(&env, || call::delete(&env, channel.clone(), request.clone())).await;
                 tracing::debug!(?delete, ?told, "delete");
-                self.shared.history.lock().told(op, told);
+                self.told(&env, op, told, shards);
                 if expired {
                     session = Session::begin(&env);
                 }
@@ -158,7 +192,8 @@ impl Load {
                     Told::Refused => {}
                 }
             }
-            self.told(op, &rows, told);
+            tracing::debug!(serial = rows[0].serial, rows = rows.len(), ?told, "lines");
+            self.told(&env, op, told, Vec::new());
             self.pause(&env).await;
         }
     }
@@ -189,9 +224,9 @@ impl Load {
         (op, rows)
     }
 
-    fn told(&self, op: OpId, rows: &[Row], told: Told) {
-        tracing::debug!(serial = rows[0].serial, rows = rows.len(), ?told, "write");
+    fn told(&self, env: &Env, op: OpId, told: Told, shards: Vec<u32>) {
         self.shared.history.lock().told(op, told);
+        self.shared.answers.lock().push(Answer { at: env.clock.wall(), told, shards });
     }
 
     async fn pause(&self, env: &Env) {
@@ -199,15 +234,18 @@ impl Load {
     }
 }
 
-/// Sends a request until it is acknowledged or its client gives up; what it came to, and whether shards have forgotten the
-/// session: they remember so many, and others have come since.
-async fn repeated<F>(env: &Env, mut send: impl FnMut() -> F) -> (Told, bool)
+/// Sends a request until it is acknowledged or its client gives up; what it came to, which shards say so, and whether shards have
+/// forgotten the session: they remember so many, and others have come since.
+async fn repeated<F>(env: &Env, mut send: impl FnMut() -> F) -> (Told, Vec<u32>, bool)
 where
-    F: Future<Output = Result<(), Failure>>,
+    F: Future<Output = Result<Vec<u32>, Failure>>,
 {
     let (mut told, mut expired) = (Told::Refused, false);
     for _ in 0..1 + env.rng.below(TRIES_MAX) {
-        let Err(failure) = send().await else { return (Told::Acked, expired) };
+        let failure = match send().await {
+            Ok(shards) => return (Told::Acked, shards, expired),
+            Err(failure) => failure,
+        };
         tracing::debug!(code = %failure.code, why = failure.message, "not acknowledged");
         expired |= failure.code == Code::SessionExpired;
         // What came before may have arrived, whatever is said of the repetition.
@@ -215,5 +253,5 @@ where
             told = Told::Unknown;
         }
     }
-    (told, expired)
+    (told, Vec::new(), expired)
 }

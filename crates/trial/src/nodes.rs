@@ -12,6 +12,8 @@ use crate::call::call;
 use crate::registers::{Broken, Violation};
 
 const POLL: Duration = Duration::from_millis(100);
+/// After so long replicas are asked anew to hash: one may have been replaced since, because its files were damaged.
+const ROUND_MAX: Duration = Duration::from_secs(5);
 const LEADER: &str = "leader";
 /// The group of the catalogue, which has no content hash.
 const META: u32 = 0;
@@ -39,10 +41,11 @@ pub async fn busiest(env: &Env, nodes: &[String]) -> Option<usize> {
     led.iter().position(|led| led == most)
 }
 
-/// Returns once every group has one leader, and all of its replicas have applied all of its log.
-pub async fn wait_settled(env: &Env, nodes: &[String], until: Instant) -> Result<(), Broken> {
+/// Returns once every group has one leader, and all of its replicas have applied all of its log. A shard has `copies` replicas,
+/// the catalogue one on each node.
+pub async fn wait_settled(env: &Env, nodes: &[String], copies: usize, until: Instant) -> Result<(), Broken> {
     loop {
-        let Some(why) = unsettled(&statuses(env, nodes).await) else { return Ok(()) };
+        let Some(why) = unsettled(&statuses(env, nodes).await, copies) else { return Ok(()) };
         if env.clock.now() > until {
             return Err(Broken::Liveness(format!("the cluster has not settled: {why}")));
         }
@@ -51,7 +54,7 @@ pub async fn wait_settled(env: &Env, nodes: &[String], until: Instant) -> Result
 }
 
 /// What is missing, if anything.
-fn unsettled(statuses: &[Option<v1::NodeStatusReply>]) -> Option<String> {
+fn unsettled(statuses: &[Option<v1::NodeStatusReply>], copies: usize) -> Option<String> {
     let silent = statuses.iter().position(Option::is_none);
     if let Some(node) = silent {
         return Some(format!("node {} is silent", node + 1));
@@ -72,24 +75,31 @@ fn unsettled(statuses: &[Option<v1::NodeStatusReply>]) -> Option<String> {
                 && replica.applied_index == leader.last_index
         };
         let behind = replicas.iter().filter(|replica| !level(replica)).count();
-        if replicas.len() != statuses.len() || behind > 0 {
-            let (count, of) = (replicas.len(), statuses.len());
+        let expected = if group == META { statuses.len() } else { copies };
+        if replicas.len() != expected || behind > 0 {
+            let count = replicas.len();
             return Some(format!(
-                "g{group}: {behind} of {count} replicas are behind or failed, and there are {of} nodes"
+                "g{group}: {behind} of {count} replicas are behind or failed, and there should be {expected}"
             ));
         }
         None
     })
 }
 
-/// Has every shard hashed at one entry by all of its replicas, and compares; how many shards there were.
-pub async fn checksums(env: &Env, nodes: &[String], until: Instant) -> Result<usize, Broken> {
+/// Has every shard hashed at one entry by all of its `copies` replicas, and compares; how many shards there were.
+pub async fn checksums(env: &Env, nodes: &[String], copies: usize, until: Instant) -> Result<usize, Broken> {
     let statuses = statuses(env, nodes).await;
     let groups = statuses.iter().flatten().flat_map(|status| &status.groups).map(|group| group.group);
     let shards: BTreeSet<u32> = groups.filter(|group| *group != META).collect();
     for shard in &shards {
-        let index = ask_checksum(env, nodes, *shard, until).await?;
-        compare(env, nodes, *shard, index, until).await?;
+        loop {
+            let index = ask_checksum(env, nodes, *shard, until).await?;
+            let round = until.min(env.clock.now() + ROUND_MAX);
+            match compare(env, (nodes, copies), *shard, index, round).await {
+                Err(Broken::Liveness(_)) if env.clock.now() < until => {}
+                compared => break compared?,
+            }
+        }
     }
     Ok(shards.len())
 }
@@ -111,14 +121,20 @@ async fn ask_checksum(env: &Env, nodes: &[String], shard: u32, until: Instant) -
     Err(Broken::Liveness(format!("s{shard} could not be hashed: {why}")))
 }
 
-async fn compare(env: &Env, nodes: &[String], shard: u32, asked: u64, until: Instant) -> Result<(), Broken> {
+async fn compare(
+    env: &Env,
+    (nodes, copies): (&[String], usize),
+    shard: u32,
+    asked: u64,
+    until: Instant,
+) -> Result<(), Broken> {
     loop {
         let statuses = statuses(env, nodes).await;
         let replicas = statuses.iter().flatten().flat_map(|status| &status.groups).filter(|g| g.group == shard);
         let sums: Vec<(u64, u64)> = replicas.map(|g| (g.checksum_index, g.checksum)).collect();
         // An earlier question of unknown outcome may have come after: then all stand at that one's entry.
         let index = sums.first().map_or(0, |(index, _)| *index);
-        if sums.len() == nodes.len() && index >= asked && sums.iter().all(|sum| sum.0 == index) {
+        if sums.len() == copies && index >= asked && sums.iter().all(|sum| sum.0 == index) {
             if sums.iter().all(|sum| sum.1 == sums[0].1) {
                 return Ok(());
             }
@@ -150,13 +166,13 @@ mod tests {
     fn a_cluster_is_settled_when_nothing_is_missing() {
         let follower = replica(1, "follower", 9, 9);
         let settled = statuses([follower.clone(), replica(1, "leader", 9, 9), follower.clone()]);
-        assert_eq!(unsettled(&settled), None);
+        assert_eq!(unsettled(&settled, 3), None);
         assert_eq!(led_by(&settled), [0, 1, 0]);
         let behind = statuses([follower.clone(), replica(1, "leader", 9, 9), replica(1, "follower", 9, 8)]);
-        assert!(unsettled(&behind).is_some_and(|why| why.starts_with("g1: 1 of 3")));
-        assert!(unsettled(&statuses([follower.clone(), follower.clone(), follower])).is_some());
-        assert!(unsettled(&[settled[0].clone(), settled[1].clone(), None]).is_some());
-        assert!(unsettled(&settled[..2]).is_none(), "two nodes, two replicas");
-        assert!(unsettled(&[settled[1].clone(), Some(v1::NodeStatusReply::default())]).is_some());
+        assert!(unsettled(&behind, 3).is_some_and(|why| why.starts_with("g1: 1 of 3")));
+        assert!(unsettled(&statuses([follower.clone(), follower.clone(), follower]), 3).is_some());
+        assert!(unsettled(&[settled[0].clone(), settled[1].clone(), None], 3).is_some());
+        assert!(unsettled(&settled[..2], 2).is_none(), "two nodes, two replicas");
+        assert!(unsettled(&[settled[1].clone(), Some(v1::NodeStatusReply::default())], 2).is_some());
     }
 }

@@ -1,0 +1,114 @@
+//! What a world consists of, and which kinds of trouble it has: drawn from its seed. Pure.
+//!
+//! Each seed draws its own few kinds at its own size, for faults that meet seldom find more than all of them at once.
+
+use std::time::Duration;
+
+use meridian_env::Rng;
+use meridian_types::NodeId;
+
+/// One world.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Shape {
+    pub(crate) nodes: u32,
+    pub(crate) routers: u32,
+    pub(crate) shards: u32,
+    /// Node `n` is in region `(n - 1) % regions`.
+    pub(crate) regions: u32,
+    /// Longest time of a message between two regions.
+    pub(crate) far: Duration,
+    /// Whether nodes die, stand still and stay away.
+    pub(crate) processes: bool,
+    /// What else goes wrong.
+    pub(crate) layers: Vec<LayerKind>,
+    /// Whether leaders are asked to hand over.
+    pub(crate) transfers: bool,
+}
+
+/// Troubles of one kind come one after the other, those of different kinds at any time.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum LayerKind {
+    Network,
+    Disk,
+    Clock,
+    Routers,
+    Rot,
+}
+
+impl LayerKind {
+    pub(crate) const ALL: [Self; 5] = [Self::Network, Self::Disk, Self::Clock, Self::Routers, Self::Rot];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Network => "network",
+            Self::Disk => "disk",
+            Self::Clock => "clock",
+            Self::Routers => "routers",
+            Self::Rot => "rot",
+        }
+    }
+}
+
+/// Longest time of a message within a region.
+pub(crate) const NEAR: Duration = Duration::from_millis(6);
+/// Replicas of a shard.
+pub(crate) const COPIES: usize = 3;
+
+impl Shape {
+    /// The shape that a seed's child draws.
+    pub(crate) fn draw(rng: &Rng) -> Self {
+        let one_of = |choices: &[u32]| choices[rng.below(choices.len() as u64) as usize];
+        let (nodes, routers, shards) = (one_of(&[3, 3, 3, 4, 5]), one_of(&[1, 2, 2, 3]), one_of(&[1, 2, 3, 3, 4]));
+        let (regions, far) = (one_of(&[1, 2, 3, 3, 3]), 6 + rng.below(20));
+        let layers: Vec<_> = LayerKind::ALL.into_iter().filter(|_| rng.chance(0.4)).collect();
+        let processes = layers.is_empty() || rng.chance(0.8);
+        let far = Duration::from_millis(far);
+        Self { nodes, routers, shards, regions, far, processes, layers, transfers: rng.chance(0.4) }
+    }
+
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = NodeId> + use<> {
+        (1..=self.nodes).map(NodeId)
+    }
+
+    /// The routers' names.
+    pub(crate) fn routers(&self) -> impl Iterator<Item = String> + use<> {
+        (1..=self.routers).map(|router| format!("r{router}"))
+    }
+
+    /// The region of a node.
+    pub(crate) fn region(&self, node: NodeId) -> String {
+        format!("region-{}", (node.0 - 1) % self.regions)
+    }
+
+    /// gRPC addresses of all nodes.
+    pub(crate) fn addresses(&self) -> Vec<String> {
+        self.nodes().map(|node| format!("{node}:7172")).collect()
+    }
+}
+
+impl std::fmt::Display for Shape {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { nodes, routers, shards, regions, .. } = self;
+        write!(f, "{nodes} nodes in {regions} regions, {routers} routers, {shards} shards; troubles:")?;
+        let own = [("processes", self.processes), ("transfers", self.transfers)];
+        let own = own.into_iter().filter(|(_, on)| *on).map(|(name, _)| name);
+        own.chain(self.layers.iter().map(|layer| layer.name())).try_for_each(|name| write!(f, " {name}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seeds_draw_different_worlds_and_each_has_some_trouble() {
+        let shapes: Vec<_> = (0..200).map(|seed| Shape::draw(&Rng::from_seed(seed).child("shape"))).collect();
+        assert_eq!(shapes[7], Shape::draw(&Rng::from_seed(7).child("shape")));
+        assert!(shapes.iter().all(|shape| shape.processes || !shape.layers.is_empty()));
+        for layer in LayerKind::ALL {
+            let with = shapes.iter().filter(|shape| shape.layers.contains(&layer)).count();
+            assert!((40..160).contains(&with), "{layer:?} in {with} of 200");
+        }
+        assert!(shapes.iter().any(|shape| shape.nodes == 5) && shapes.iter().any(|shape| shape.routers == 3));
+    }
+}
