@@ -164,6 +164,7 @@ impl Run {
 
     /// What begins and ends in the layers of trouble.
     fn trouble(&mut self, now: Duration, may_begin: bool) {
+        let leader = NodeId(self.clients.busiest.lock().unwrap_or_default() as u32 + 1);
         for active in &mut self.layers {
             if let Some((_, trouble)) = active.on.take_if(|(until, _)| *until <= now) {
                 self.world.lift(&trouble);
@@ -171,6 +172,7 @@ impl Run {
             if may_begin && active.on.is_none() && now >= active.next.0 {
                 let end = now + active.next.2;
                 let (_, trouble, _) = std::mem::replace(&mut active.next, following(&mut active.layer, end));
+                let trouble = trouble.resolved(leader, &self.world.shape);
                 self.world.strike(&trouble);
                 for target in trouble.targets() {
                     self.record.hit(trouble.kind(), target, now, Some(end), &trouble.detail());

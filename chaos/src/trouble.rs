@@ -14,6 +14,8 @@ use crate::shape::{LayerKind, Shape};
 pub(crate) enum Trouble {
     /// Nothing passes between the two sides, or nothing from the first to the second.
     Cut { from: Vec<String>, to: Vec<String>, one_way: bool },
+    /// The node that leads most, and a router, are cut off from all others.
+    CutLeader { router: String },
     /// Messages are lost, and their connections with them.
     Flaky { from: String, to: String },
     /// Messages take up to so long.
@@ -31,10 +33,18 @@ pub(crate) enum Trouble {
 }
 
 impl Trouble {
+    /// The same with the leader's name in it.
+    pub(crate) fn resolved(self, leader: NodeId, shape: &Shape) -> Self {
+        let Self::CutLeader { router } = self else { return self };
+        let with = |host: &String| *host == leader.to_string() || *host == router;
+        let (from, to) = hosts(shape).partition(with);
+        Self::Cut { from, to, one_way: false }
+    }
+
     /// In a plain word.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
-            Self::Cut { one_way: false, .. } => "partition",
+            Self::Cut { one_way: false, .. } | Self::CutLeader { .. } => "partition",
             Self::Cut { one_way: true, .. } => "one-way partition",
             Self::Flaky { .. } => "lossy link",
             Self::Slow { .. } => "slow link",
@@ -58,7 +68,7 @@ impl Trouble {
                 vec![Target::Node(node.to_string())]
             }
             Self::Clock { host, .. } => vec![Target::Node(host.clone())],
-            Self::RouterDown { router } => vec![Target::Node(router.clone())],
+            Self::RouterDown { router } | Self::CutLeader { router } => vec![Target::Node(router.clone())],
         }
     }
 
@@ -71,6 +81,11 @@ impl Trouble {
             _ => String::new(),
         }
     }
+}
+
+/// Nodes and routers.
+fn hosts(shape: &Shape) -> impl Iterator<Item = String> + use<> {
+    shape.nodes().map(|node| node.to_string()).chain(shape.routers())
 }
 
 /// An endless list of troubles of one layer: the time to wait, what happens, and for how long.
@@ -105,25 +120,20 @@ impl Layer {
     /// Two different hosts of which the first is a node.
     fn link(&self) -> (String, String) {
         let from = self.node();
-        let others: Vec<String> = self.hosts().filter(|host| *host != from.to_string()).collect();
+        let others: Vec<String> = hosts(&self.shape).filter(|host| *host != from.to_string()).collect();
         (from.to_string(), others[self.rng.below(others.len() as u64) as usize].clone())
-    }
-
-    fn hosts(&self) -> impl Iterator<Item = String> {
-        self.shape.nodes().map(|node| node.to_string()).chain(self.shape.routers())
     }
 
     fn network(&self) -> Trouble {
         let one_way = self.rng.chance(0.35);
         match self.rng.below(5) {
-            // One node alone, or with some of the others; or with a router, through which clients still reach it.
-            side @ (0 | 1) => {
-                let (alone, front) = (self.node().to_string(), self.router());
-                let with = |host: &String| match side {
-                    0 => *host == alone || self.rng.chance(0.25),
-                    _ => *host == alone || *host == front,
-                };
-                let (from, to): (Vec<_>, Vec<_>) = self.hosts().partition(with);
+            // The busiest leader, with a router through which clients still reach it: it must not answer them.
+            0 => Trouble::CutLeader { router: self.router() },
+            // One node alone, or with some of the others.
+            1 => {
+                let alone = self.node().to_string();
+                let with = |host: &String| *host == alone || self.rng.chance(0.25);
+                let (from, to): (Vec<_>, Vec<_>) = hosts(&self.shape).partition(with);
                 if to.is_empty() { self.one_link(one_way) } else { Trouble::Cut { from, to, one_way } }
             }
             2 => self.one_link(one_way),

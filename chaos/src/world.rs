@@ -216,6 +216,7 @@ impl World {
                 true => self.sim.partition_oneway(a, b),
                 false => self.sim.partition(a, b),
             }),
+            Trouble::CutLeader { .. } => unreachable!("it is resolved before it strikes"),
             Trouble::Flaky { from, to } => self.sim.set_link_fail_rate(from.as_str(), to.as_str(), LOSS),
             Trouble::Slow { from, to, latency } => self.set_latency(from, to, *latency),
             Trouble::Full { node, bytes } => {
@@ -247,6 +248,7 @@ impl World {
         tracing::info!(?trouble, "ends");
         match trouble {
             Trouble::Cut { from, to, .. } => pairs(from, to).for_each(|(a, b)| self.sim.repair(a, b)),
+            Trouble::CutLeader { .. } => {}
             Trouble::Flaky { from, to } => self.sim.set_link_fail_rate(from.as_str(), to.as_str(), 0.0),
             Trouble::Slow { from, to, .. } => self.set_latency(from, to, self.latency(from, to)),
             Trouble::Full { node, .. } => self.fault(*node, |faults| faults.capacity_bytes = None),

@@ -79,7 +79,8 @@ impl Cell {
         let rows = run.rows.clone();
         match (&mut *self, column) {
             (Self::Count(count), column) => {
-                *count += column.count(rows) + u64::from(Mutant::CountTwice.is_planted() && *count > 0);
+                let twice = Mutant::CountTwice.is_planted() && rows.len() > 1;
+                *count += column.count(rows) + u64::from(twice);
             }
             (Self::Whole { sum, count }, Column::I64(values)) => add_whole(sum, count, &values[rows]),
             (Self::Whole { sum, count }, Column::U64(values)) => add_whole(sum, count, &values[rows]),
