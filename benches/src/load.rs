@@ -110,6 +110,12 @@ pub(crate) enum LoadError {
         /// What went wrong.
         why: String,
     },
+    /// What a cluster holds does not level off.
+    #[error("what the cluster holds does not level off:\n{0}")]
+    Grows(
+        /// The report.
+        String,
+    ),
     /// Retention has not taken what it should have.
     #[error("{rows} rows are there that are twice as old as the retention")]
     Kept {

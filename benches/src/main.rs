@@ -1,6 +1,6 @@
 //! Benchmarks of Meridian. `load` puts a known load on a running cluster and says what it cost, `soak` whether it can go on.
 //!
-//! Never reports a figure of a run in which a point was refused or is not there afterwards: such a run ends with exit 1.
+//! Never reports a figure of a run in which a point was refused for good or is not there afterwards: such a run ends with exit 1.
 
 mod load; // one run, from the arguments to the report
 

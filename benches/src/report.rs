@@ -47,7 +47,7 @@ impl Report<'_> {
             "rate": args.rate,
             "nodes": self.cluster.nodes, "shards": self.cluster.shards, "replicas": self.cluster.replicas,
             "fsync_before_ack": self.majority(),
-            "points": tally.points, "rows": tally.rows, "requests": tally.requests, "bytes": tally.bytes,
+            "points": tally.points, "rows": tally.rows, "requests": tally.requests, "put_off": tally.put_off, "bytes": tally.bytes,
             "seconds": measured.seconds, "points_per_second": self.per_second(tally.points),
             "bytes_per_second": self.per_second(tally.bytes),
             "latency_micros": {
@@ -81,6 +81,10 @@ impl Report<'_> {
         let servers: Vec<_> = args.to.pid.iter().zip(&measured.servers_cpu_seconds).collect();
         let each: Vec<_> = servers.iter().map(|(pid, cpu)| format!("pid {pid}: {cpu:.2} s")).collect();
         let Cluster { nodes, shards, replicas, .. } = self.cluster;
+        let put_off = match tally.put_off {
+            0 => String::new(),
+            some => format!(", {some} of them put off for want of room"),
+        };
         let mut lines = vec![
             ("mode", format!("{}, {} under way", self.mode(), args.to.concurrency)),
             (
@@ -92,7 +96,7 @@ impl Report<'_> {
                 "acknowledged",
                 format!("after fsync on {} of {replicas} replicas; all counted by a query", self.majority()),
             ),
-            ("points", format!("{} in {} rows and {} requests", tally.points, tally.rows, tally.requests)),
+            ("points", format!("{} in {} rows and {} requests{put_off}", tally.points, tally.rows, tally.requests)),
             ("time", format!("{:.3} s", measured.seconds)),
             ("points/s", format!("{:.0}", self.per_second(tally.points))),
             ("bytes/s", format!("{:.0} of {} bodies", self.per_second(tally.bytes), self.mode())),

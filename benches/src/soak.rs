@@ -19,7 +19,7 @@ use crate::{cpu, load};
 
 /// How often levels are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
-/// In the first two minutes nothing has reached its retention; the next three are what the last three are compared with.
+/// After two minutes a retention of one has begun to take what comes; the next three are what the last three are compared with.
 const WARM: Duration = Duration::from_secs(120);
 const BASE_ENDS: Duration = Duration::from_secs(300);
 const LAST: Duration = Duration::from_secs(180);
@@ -38,7 +38,7 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 600, value_parser = clap::value_parser!(u64).range(30..=86_400))]
     seconds: u64,
     /// Retention of the database, in seconds.
-    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(10..=3_600))]
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(10..=60))]
     retention: u32,
 }
 
@@ -96,7 +96,8 @@ async fn run(env: &Env, args: &Args) -> Result<String, LoadError> {
     let seconds = (env.clock.now() - begun).as_secs_f64();
     let cpu = cpu_of(&to.pid)? - cpu_before;
     check(env, args, &router, &rounds, retention).await?;
-    Ok(report(args, &cluster, &all, (seconds, cpu), &levels))
+    let (report, grows) = report(args, &cluster, &all, (seconds, cpu), &levels);
+    if grows { Err(LoadError::Grows(report)) } else { Ok(report) }
 }
 
 /// The rows of the time since the last round, encoded on another thread.
@@ -189,7 +190,13 @@ const COLUMNS: [Column; 5] = [
     ("resident", |levels| levels.resident / 1e6),
 ];
 
-fn report(args: &Args, cluster: &Cluster, all: &Tally, (seconds, cpu): (f64, f64), levels: &[Levels]) -> String {
+fn report(
+    args: &Args,
+    cluster: &Cluster,
+    all: &Tally,
+    (seconds, cpu): (f64, f64),
+    levels: &[Levels],
+) -> (String, bool) {
     let mut out = format!(
         "{} nodes, {} shards, {} replicas, fsync before each answer, retention {} s, {:.0} s: {:.2} M points/s acknowledged, {:.2} CPU-s a million, {} requests put off\n\n",
         cluster.nodes,
@@ -211,8 +218,8 @@ fn report(args: &Args, cluster: &Cluster, all: &Tally, (seconds, cpu): (f64, f64
         let cells = COLUMNS.map(|(_, of)| format!("{:>15.1}", mean(of_minute.iter().map(|l| of(l)))));
         let _ = writeln!(out, "{:>6}{:>10.0}{}", minute + 1, last.points as f64 / 1e6, cells.concat());
     }
-    out.push_str(&verdict(levels));
-    out
+    let (words, grows) = verdict(levels);
+    (out + &words, grows)
 }
 
 fn mean(values: impl Iterator<Item = f64>) -> f64 {
@@ -220,21 +227,24 @@ fn mean(values: impl Iterator<Item = f64>) -> f64 {
     if count > 0.0 { sum / count } else { 0.0 }
 }
 
-/// Whether each level at the end is where it was before.
-fn verdict(levels: &[Levels]) -> String {
+/// Whether each level at the end is where it was before, in words, and whether one is not.
+fn verdict(levels: &[Levels]) -> (String, bool) {
     let Some(last) = levels.last().filter(|last| last.since > BASE_ENDS + LAST) else {
-        return "\ntoo short to say whether it levels off\n".into();
+        return ("\ntoo short to say whether it levels off\n".into(), false);
     };
+    let mut grows = false;
     let of = |from: Duration, to: Duration| levels.iter().filter(move |l| (from..to).contains(&l.since));
     let mut out = String::from("\nlast three minutes against minutes three to five:");
     for (name, value) in COLUMNS {
         let base = mean(of(WARM, BASE_ENDS).map(value));
         let end = mean(of(last.since - LAST, Duration::MAX).map(value));
-        let word = if end <= base * GROWTH_MAX { "level" } else { "GROWS" };
+        let is_level = end <= base * GROWTH_MAX;
+        grows |= !is_level;
+        let word = if is_level { "level" } else { "GROWS" };
         let _ = write!(out, " {name} {:.2}x {word};", end / base.max(1e-9));
     }
     out.push('\n');
-    out
+    (out, grows)
 }
 
 #[cfg(test)]
@@ -249,10 +259,13 @@ mod tests {
     #[test]
     fn what_grows_is_said_to_grow() {
         let level: Vec<_> = (0..60).map(|n| at(n * 10, 5e6)).collect();
-        assert!(!verdict(&level).contains("GROWS"), "{}", verdict(&level));
-        let grows: Vec<_> = (0..60).map(|n| at(n * 10, n as f64 * 1e6)).collect();
-        assert!(verdict(&grows).contains("files 2.4") && verdict(&grows).contains("GROWS"), "{}", verdict(&grows));
-        assert!(verdict(&level[..20]).contains("too short"));
+        let (words, grows) = verdict(&level);
+        assert!(!grows && !words.contains("GROWS"), "{words}");
+        let rising: Vec<_> = (0..60).map(|n| at(n * 10, n as f64 * 1e6)).collect();
+        let (words, grows) = verdict(&rising);
+        assert!(grows && words.contains("files 2.4") && words.contains("GROWS"), "{words}");
+        let (words, grows) = verdict(&level[..20]);
+        assert!(!grows && words.contains("too short"), "{words}");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What became of each seed, one JSON object a line: what a claim about the simulation rests on.
 //!
-//! A line is written whole or not at all, so that several processes may add to one file.
+//! A line is added by one write, so that several processes may add to one file.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};

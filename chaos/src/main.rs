@@ -127,8 +127,10 @@ fn main() -> ExitCode {
     };
     let done = match cli.command {
         Command::Run { seed, length, trace, report, ledger, mutant } => {
+            let planted = mutant.map_or_else(String::new, |mutant| format!(" --mutant {}", mutant.name()));
             mutant.into_iter().for_each(Mutant::plant);
-            run(seed, length.seconds, trace.as_deref(), report, ledger)
+            let again = sweep::again(seed, length.seconds) + &planted;
+            run((seed, length.seconds, again), trace.as_deref(), report, ledger)
         }
         Command::Mutants { names, seeds, length } => {
             let chosen = if names.is_empty() { Mutant::ALL } else { &names };
@@ -148,14 +150,14 @@ fn main() -> ExitCode {
 }
 
 fn run(
-    seed: u64,
-    seconds: u64,
+    (seed, seconds, again): (u64, u64, String),
     trace: Option<&str>,
     report: Option<PathBuf>,
     ledger: Option<PathBuf>,
 ) -> io::Result<u8> {
     let mut events = trace::start(trace)?;
-    let ran = scenario::run(seed, seconds);
+    let mut ran = scenario::run(seed, seconds);
+    ran.record.set_command(again.clone());
     tracing::info!(held = ran.outcome.is_ok(), "the run is over");
     events.flush()?;
     if let Some(path) = report {
@@ -170,7 +172,7 @@ fn run(
             0
         }
         Err(broken) => {
-            trace::tell(&format!("seed {seed} fails: {broken}\nagain: {}", sweep::again(seed, seconds)));
+            trace::tell(&format!("seed {seed} fails: {broken}\nagain: {again}"));
             exit_code(&broken)
         }
     })

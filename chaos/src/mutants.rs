@@ -1,11 +1,11 @@
 //! Whether the judge finds what somebody could break: each fault is planted, and seeds are run until one fails.
 
 use std::io;
-use std::process::Command;
+use std::process::{Command, Output};
 
 use meridian_types::Mutant;
 
-use crate::trace;
+use crate::{HARNESS, trace};
 
 /// Runs seeds from 1 on with each of `mutants` planted, at most `seeds` of them; the exit code.
 pub(crate) fn run(mutants: &[Mutant], seeds: u64, seconds: u64) -> io::Result<u8> {
@@ -26,10 +26,9 @@ pub(crate) fn run(mutants: &[Mutant], seeds: u64, seconds: u64) -> io::Result<u8
 /// The first seed that fails with the fault planted, and what it says.
 fn found(mutant: Mutant, seeds: u64, seconds: u64) -> io::Result<Option<(u64, String)>> {
     for seed in 1..=seeds {
-        let output = Command::new(std::env::current_exe()?)
-            .args(["run", "--seed", &seed.to_string(), "--seconds", &seconds.to_string(), "--mutant", mutant.name()])
-            .output()?;
-        if output.status.success() {
+        let output = once(seed, seconds, Some(mutant))?;
+        // A seed that fails by itself has found nothing.
+        if output.status.success() || !once(seed, seconds, None)?.status.success() {
             continue;
         }
         let text = String::from_utf8_lossy(&output.stderr);
@@ -38,6 +37,20 @@ fn found(mutant: Mutant, seeds: u64, seconds: u64) -> io::Result<Option<(u64, St
         return Ok(Some((seed, line.unwrap_or("it ended without a word").to_owned())));
     }
     Ok(None)
+}
+
+/// One run; an error if the judge itself failed.
+fn once(seed: u64, seconds: u64, mutant: Option<Mutant>) -> io::Result<Output> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["run", "--seed", &seed.to_string(), "--seconds", &seconds.to_string()]);
+    if let Some(mutant) = mutant {
+        command.args(["--mutant", mutant.name()]);
+    }
+    let output = command.output()?;
+    match output.status.code() {
+        Some(code) if code == i32::from(HARNESS) => Err(io::Error::other(String::from_utf8_lossy(&output.stderr))),
+        _ => Ok(output),
+    }
 }
 
 /// Reads a mutant's name.

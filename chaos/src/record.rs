@@ -1,6 +1,7 @@
 //! What a run was, for people and for the ledger: what was done to it, what clients were told, who led.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::time::Duration;
 
 use meridian_env::sim::START_NANOS;
@@ -18,6 +19,8 @@ const UNSEEN_MAX: Duration = Duration::from_millis(700);
 /// See the module.
 pub(crate) struct Record {
     page: Run,
+    /// How often each kind of fault came, however much it hit.
+    hits: BTreeMap<String, u64>,
     acked_rows: usize,
     kind: &'static str,
 }
@@ -47,13 +50,20 @@ impl Record {
         let command = sweep::again(seed, writes_end.as_secs());
         let writes = Duration::ZERO..writes_end;
         let page = Run { seed, verdict: shape, command, writes, ..Run::default() };
-        Self { page, acked_rows: 0, kind: "held" }
+        Self { page, hits: BTreeMap::new(), acked_rows: 0, kind: "held" }
     }
 
-    /// Something was done to a node or a link, until a time if it lasts.
-    pub(crate) fn hit(&mut self, kind: &str, target: Target, start: Duration, end: Option<Duration>, detail: &str) {
-        let end = end.unwrap_or(start + Duration::from_millis(200));
-        self.page.faults.push(Fault { kind: kind.into(), target, start, end, detail: detail.into() });
+    /// One fault, with all that it hits and for how long.
+    pub(crate) fn hit(&mut self, kind: &str, targets: Vec<Target>, lasts: Range<Duration>, detail: &str) {
+        *self.hits.entry(kind.to_owned()).or_default() += 1;
+        let Range { start, end } = lasts;
+        let fault = |target| Fault { kind: kind.into(), target, start, end, detail: detail.into() };
+        self.page.faults.extend(targets.into_iter().map(fault));
+    }
+
+    /// The command that repeats the run, if it is not that of its seed alone.
+    pub(crate) fn set_command(&mut self, command: String) {
+        self.page.command = command;
     }
 
     /// The run has ended.
@@ -83,20 +93,12 @@ impl Record {
 
     /// What was seen, in words.
     pub(crate) fn summary(&self, load: &str, values: u64) -> String {
-        let kinds: Vec<_> = self.faults().into_iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+        let kinds: Vec<_> = self.hits.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
         let (length, cpu) = (self.page.length.as_secs_f64(), self.page.cpu.as_secs_f64());
         let speed = length / cpu.max(1e-9);
         let world = &self.page.verdict;
         let kinds = kinds.join(", ");
         format!("{world}; {load}; {kinds}; {values} values read back; {length:.1} simulated s, {speed:.1} a CPU s")
-    }
-
-    fn faults(&self) -> BTreeMap<String, u64> {
-        let mut faults = BTreeMap::new();
-        for fault in &self.page.faults {
-            *faults.entry(fault.kind.clone()).or_default() += 1;
-        }
-        faults
     }
 
     /// The run as the ledger keeps it.
@@ -111,7 +113,7 @@ impl Record {
             cpu_seconds: page.cpu.as_secs_f64(),
             acked_batches: page.seconds.iter().map(|second| second.acked).sum(),
             acked_rows: self.acked_rows as u64,
-            faults: self.faults(),
+            faults: self.hits.clone(),
         }
     }
 

@@ -72,7 +72,8 @@ pub(crate) struct Shard {
     pub(crate) name: String,
     /// In any order. They may overlap: a leader that was deposed may not know it yet.
     pub(crate) reigns: Vec<Reign>,
-    /// When clients were told that a write to this shard is acknowledged, in any order.
+    /// When clients were told over gRPC that a write or a delete in this shard is acknowledged, in any order: answers over HTTP
+    /// name no shard.
     pub(crate) acks: Vec<Duration>,
 }
 

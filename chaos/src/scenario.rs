@@ -98,7 +98,7 @@ impl Run {
             let now = self.world.sim.elapsed();
             for node in self.world.bury() {
                 self.due.insert((now + BURIED, node), Due::Start);
-                self.record.hit("halt", Target::Node(node.to_string()), now, Some(now + BURIED), "a sync failed");
+                self.record.hit("halt", vec![Target::Node(node.to_string())], now..now + BURIED, "a sync failed");
             }
             if is_over {
                 return self.verdict();
@@ -136,7 +136,7 @@ impl Run {
         for node in self.victims(victim) {
             self.world.crash(&node.to_string());
             self.due.insert((until, node), Due::Start);
-            self.record.hit(kind, Target::Node(node.to_string()), now, Some(until), word(victim));
+            self.record.hit(kind, vec![Target::Node(node.to_string())], now..until, word(victim));
         }
         until
     }
@@ -145,7 +145,7 @@ impl Run {
         for node in self.victims(victim) {
             self.world.hold(&node.to_string());
             self.due.insert((until, node), Due::Release);
-            self.record.hit("pause", Target::Node(node.to_string()), now, Some(until), word(victim));
+            self.record.hit("pause", vec![Target::Node(node.to_string())], now..until, word(victim));
         }
         until
     }
@@ -174,9 +174,7 @@ impl Run {
                 let (_, trouble, _) = std::mem::replace(&mut active.next, following(&mut active.layer, end));
                 let trouble = trouble.resolved(leader, &self.world.shape);
                 self.world.strike(&trouble);
-                for target in trouble.targets() {
-                    self.record.hit(trouble.kind(), target, now, Some(end), &trouble.detail());
-                }
+                self.record.hit(trouble.kind(), trouble.targets(), now..end, &trouble.detail());
                 active.on = Some((end, trouble));
             }
         }

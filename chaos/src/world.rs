@@ -141,6 +141,10 @@ impl World {
         if self.down.insert(host.to_owned()) {
             self.sim.crash(host);
             self.hosts[host].crash();
+            // What may end by itself for a sync that has failed has now ended otherwise.
+            if !self.hosts[host].disk().faults().fail_next_sync {
+                self.ended.lock().expected.retain(|node| node.to_string() != host);
+            }
             tracing::info!(host, "crashed");
         }
     }

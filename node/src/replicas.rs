@@ -85,8 +85,8 @@ async fn keep(
 async fn remember(node: &Node, shard: ShardId, damage: Damage) -> Result<(), Halt> {
     let (disk, shards) = (std::sync::Arc::clone(&node.env.disk), node.dir.join(SHARDS));
     let job = move || match damage::kept(&*disk, &shards, shard, damage.replica)? {
-        Some(_) => Ok(()),
-        None => damage::keep(&*disk, &shards, shard, &damage),
+        Some(kept) if kept.replica >= damage.replica => Ok(()),
+        _ => damage::keep(&*disk, &shards, shard, &damage),
     };
     match meridian_env::run(&*node.env.work, Class::Flush, job).await {
         Err(JobError::Halt(halt)) => Err(halt),
@@ -137,8 +137,12 @@ async fn start(
     let open = || {
         let (files, shards) = (files.clone(), node.dir.join(SHARDS));
         let job = move || match damage::kept(&*files.disk, &shards, id, replica)? {
-            Some(damage) => Err(JobError::Damaged(damage.why)),
-            None => Shard::open(id, incarnation, replica, files, seed),
+            Some(damage) if damage.replica == replica => Err(JobError::Damaged(damage.why)),
+            // One that is being rebuilt from its log.
+            Some(damage) if damage.replica > replica => {
+                Err(JobError::Full(format!("{} was here, and the catalogue still tells of {replica}", damage.replica)))
+            }
+            _ => Shard::open(id, incarnation, replica, files, seed),
         };
         meridian_env::run(&*node.env.work, Class::Flush, job)
     };

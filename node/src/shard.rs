@@ -159,7 +159,15 @@ impl Shard {
         })?;
         (self.index, self.mark) = (LogIndex(index), Applied(mark.into()));
         (self.stamp, self.requests) = (stamp, requests);
+        self.tell_stamp();
         Ok(())
+    }
+
+    /// Lets the node know how far time is here.
+    fn tell_stamp(&self) {
+        if let Some(files) = &self.files {
+            files.stamps.fetch_max(self.stamp.0, Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn engine(&self) -> &Engine {
@@ -256,9 +264,7 @@ impl Shard {
     fn apply_one(&mut self, entry: &Entry) -> Result<Reply, Halt> {
         self.index = entry.index;
         self.stamp = self.stamp.next(entry.header.stamp);
-        if let Some(files) = &self.files {
-            files.stamps.fetch_max(self.stamp.0, Ordering::Relaxed);
-        }
+        self.tell_stamp();
         let (header, payload) = (&entry.header, &entry.payload);
         tracing::debug!(index = %entry.index, request = %header.request, kind = header.kind, "applies");
         Ok(match header.kind {

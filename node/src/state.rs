@@ -74,6 +74,11 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<(Stamp, Requests<Reply>), StateErro
         None => return Err(StateError::Malformed),
     };
     let state: State = postcard::from_bytes(body).map_err(|_| StateError::Malformed)?;
+    // The table counts on it: ids and seqs rise, and nothing was used after the last entry.
+    let is_sound = |session: &Session| session.used <= state.stamp && session.outcomes.is_sorted_by(|a, b| a.0 < b.0);
+    if !state.sessions.iter().all(is_sound) || !state.sessions.is_sorted_by(|a, b| a.id < b.id) {
+        return Err(StateError::Malformed);
+    }
     let sessions: Option<Vec<_>> = state.sessions.into_iter().map(session).collect();
     let sessions = sessions.ok_or(StateError::Malformed)?;
     Ok((state.stamp, Requests::restore(REQUESTS, state.floor, sessions)))
@@ -156,6 +161,8 @@ mod tests {
     fn other_bytes_are_refused() {
         let bytes = encode(Stamp(102), &example());
         assert!(matches!(decode(&[2]), Err(StateError::Version(2))));
+        let ahead = encode(Stamp(101), &example());
+        assert!(matches!(decode(&ahead), Err(StateError::Malformed)), "a session was used after the last entry");
         (0..bytes.len()).for_each(|at| assert!(decode(&bytes[..at]).is_err(), "cut at {at}"));
     }
 }

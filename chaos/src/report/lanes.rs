@@ -115,7 +115,7 @@ pub(super) fn gaps(run: &Run, shard: &Shard) -> Vec<Bar> {
         let (class, labels): (_, &[_]) =
             if length == longest { ("gap longest", &[&text, "longest"]) } else { ("gap", &[&text]) };
         let bar = Bar::new(run, &(start..start + length), class, labels);
-        Bar { what: format!("no write acknowledged for {}", bar.what), ..bar }
+        Bar { what: format!("nothing acknowledged over gRPC for {}", bar.what), ..bar }
     };
     pairs().filter(|(_, length)| !length.is_zero() && *length >= GAP_MIN.min(longest)).map(gap).collect()
 }

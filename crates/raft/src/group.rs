@@ -81,7 +81,7 @@ pub struct GroupStatus {
     pub snapshot: Option<LogIndex>,
     /// Last entry that is purged from its log.
     pub purged: Option<LogIndex>,
-    /// On the leader: the last entry that each replica is known to have.
+    /// On the leader: the last entry that each replica is known to have, 0 if none is known.
     pub replication: BTreeMap<ReplicaId, LogIndex>,
 }
 
@@ -235,7 +235,7 @@ impl<M: Machine> Group<M> {
             (_, ServerState::Shutdown) => "stopped",
         };
         let matched = metrics.replication.iter().flatten();
-        let replication = matched.filter_map(|(replica, last)| Some((ReplicaId(*replica), index(last)?)));
+        let replication = matched.map(|(replica, last)| (ReplicaId(*replica), index(last).unwrap_or_default()));
         GroupStatus {
             spec: self.spec,
             role,

@@ -123,7 +123,7 @@ impl Load {
         // Requests that arrive a second time, long after they were acknowledged, and must change nothing then.
         let mut late = VecDeque::new();
         while self.is_running() {
-            if (late.len() > LATE_MAX || env.rng.chance(0.03))
+            if (late.len() >= LATE_MAX || env.rng.chance(0.03))
                 && let Some((_pending, request)) = late.pop_front()
             {
                 let again = call::write(&env, channel.clone(), request).await;

@@ -71,7 +71,7 @@ fn gauge(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64
 }
 
 fn log(encoder: &mut DescriptorEncoder<'_>, figures: &LogFigures) -> fmt::Result {
-    let bounds = LogFigures::BOUNDS.iter().map(std::time::Duration::as_secs_f64).chain([f64::MAX]);
+    let bounds = LogFigures::BOUNDS.iter().map(std::time::Duration::as_secs_f64).chain([f64::INFINITY]);
     let buckets: Vec<(f64, u64)> = bounds.zip(figures.commits).collect();
     let help = "Time of a group commit of the log, from the first byte to the end of the sync";
     encoder
@@ -113,4 +113,35 @@ fn groups(encoder: &mut DescriptorEncoder<'_>, rows: &[Row]) -> fmt::Result {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use prometheus_client::registry::Registry;
+
+    use super::*;
+
+    #[derive(Debug)]
+    struct Log(LogFigures);
+
+    impl Collector for Log {
+        fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+            log(&mut encoder, &self.0)
+        }
+    }
+
+    #[test]
+    fn the_histogram_of_group_commits_ends_at_infinity() {
+        let mut figures = LogFigures { bytes: 7, took: Duration::from_secs(20), ..LogFigures::default() };
+        figures.commits[LogFigures::BOUNDS.len()] = 2;
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(Log(figures)));
+        let text = meridian_metrics::page(Some(&registry), None).text;
+        let has = |line: &str| assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
+        has("meridian_node_log_commit_seconds_bucket{le=\"8.192\"} 0");
+        has("meridian_node_log_commit_seconds_bucket{le=\"+Inf\"} 2");
+        has("meridian_node_log_written_bytes_total 7");
+    }
 }

@@ -205,14 +205,16 @@ async fn send_missing(
     {
         let (mut hasher, mut offset) = (Xxh3::new(), 0);
         while offset < *have {
-            let len = (have - offset).min(transfers.part_bytes());
-            hasher.update(&read(link, file, offset, len).await?);
+            let len = (have - offset).min(limits::SNAPSHOT_PART_BYTES_MAX as u64);
+            let data = read(link, file, offset, len).await;
+            hasher.update(&data.map_err(|why| distrust(link, transfers, why))?);
             offset += len;
         }
         while offset < file.bytes {
             let len = (file.bytes - offset).min(transfers.part_bytes());
             transfers.take(len).await;
-            let data = read(link, file, offset, len).await?;
+            let data = read(link, file, offset, len).await;
+            let data = data.map_err(|why| distrust(link, transfers, why))?;
             hasher.update(&data);
             let part = v1::SnapshotPart { part: Some(Part::Data(v1::SnapshotData { file: index, offset, data })) };
             let sent = deadline(clock, clock.now() + IDLE_MAX, parts.send(part)).await.map_err(|_| silent(link))?;
@@ -222,17 +224,22 @@ async fn send_missing(
         }
         // The receiver can only ask for it again: who sends it must notice that it is not what was written.
         if hasher.digest128() != file.hash {
-            let why = format!("{} has another hash than when it was written", file.name);
-            tracing::error!(group = link.group.group, replica = link.group.from, why, "a snapshot is not sent");
-            let replica = (GroupId(link.group.group), ReplicaId(link.group.from));
-            transfers.suspicions.lock().insert(replica, why.clone());
-            return Err(unreachable(&why));
+            return Err(distrust(link, transfers, format!("{} has another hash than when it was written", file.name)));
         }
     }
     Ok(())
 }
 
-async fn read(link: &Link, file: &ViewFile, offset: u64, len: u64) -> Result<Bytes, RpcError> {
+/// This node's own file is not what it was: its replica must leave service.
+fn distrust(link: &Link, transfers: &Transfers, why: String) -> RpcError {
+    let replica = (GroupId(link.group.group), ReplicaId(link.group.from));
+    tracing::error!(group = %replica.0, replica = %replica.1, why, "a snapshot is not sent");
+    let error = unreachable(&why);
+    transfers.suspicions.lock().insert(replica, why);
+    error
+}
+
+async fn read(link: &Link, file: &ViewFile, offset: u64, len: u64) -> Result<Bytes, String> {
     let bytes = match &file.content {
         Content::Memory(bytes) => {
             let from = usize::try_from(offset).unwrap_or(usize::MAX);
@@ -248,8 +255,5 @@ async fn read(link: &Link, file: &ViewFile, offset: u64, len: u64) -> Result<Byt
             run(link.work(), Class::Flush, job).await.map_err(|error| error.to_string())
         }
     };
-    bytes.map_err(|error| {
-        tracing::error!(file = file.name, offset, error, "a file cannot be read to be sent as part of a snapshot");
-        unreachable(&format!("{} cannot be read at byte {offset}: {error}", file.name))
-    })
+    bytes.map_err(|error| format!("{} cannot be read at byte {offset}: {error}", file.name))
 }

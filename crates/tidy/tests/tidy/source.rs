@@ -63,7 +63,7 @@ impl Rules<'_> {
     }
 
     /// Besides the seam to the world, the clock that a simulation puts in place of the whole process's: all its nodes are to
-    /// see the same time.
+    /// see the same time. And the fault that the judge plants: all its nodes are to have it.
     fn owns_the_process(&self) -> bool {
         self.path.starts_with("crates/env/") || ["chaos/src/time.rs", "crates/types/src/mutant.rs"].contains(&self.path)
     }
