@@ -53,7 +53,6 @@ pub async fn run(
         (bind(&env, &listen.data).await?, bind(&env, &listen.raft).await?, bind(&env, &listen.http).await?);
     let listening = Addresses { data: data.local_addr(), raft: raft.local_addr(), http: web.local_addr() };
     let at = address::own(&env, &config, &listening).boxed().await?;
-
     // An election begins at the latest after the longest silence; what is believed then was heard since.
     let settles_in = 2 * Duration::from_millis(config.timing.election_ms_max);
     let (door, begins) = Door::new(env.clone(), at, home.nonce, settles_in);
@@ -65,12 +64,20 @@ pub async fn run(
 
     let mut stop = pin!(stop);
     let entering = enter(&env, &config, &mut home, (&door, begins), &listening.data, closing.subscribe());
-    let (groups, node) = tokio::select! {
+    let entered = tokio::select! {
         biased;
-        () = &mut stop => return Ok(()),
+        () = &mut stop => None,
         // Boxed, because the compiler cannot prove Send for nested borrows that are held across awaits (rust-lang/rust#102211).
-        entered = entering.boxed() => entered?,
+        entered = entering.boxed() => Some(entered),
         never = serve::turn_away(&mut *raft) => match never {},
+    };
+    let (groups, node) = match entered {
+        Some(Ok(taken)) => taken,
+        ended => {
+            // Once this returns the addresses are free: whoever is started next may want them.
+            tokio::join!(calls.shutdown(), services.shutdown());
+            return ended.map_or(Ok(()), |failed| failed.map(drop));
+        }
     };
     door.set(Phase::Member(node.clone(), env.clock.now()));
     let gone = watch::Sender::new(false);
@@ -101,11 +108,17 @@ pub async fn run(
         failed => failed,
     };
     gone.send_replace(true);
-    let clock = &*env.clock;
-    // Streams on which nothing comes any more do not end by themselves.
-    drop(deadline(clock, clock.now() + GOODBYE_MAX, peers.join_next()).await);
-    services.abort_all();
+    goodbye(&env, peers, [calls, services]).await;
     end
+}
+
+/// Lets peers hear that the node is gone, and ends whatever is still served: the addresses are free then.
+async fn goodbye(env: &Env, mut peers: JoinSet<()>, others: [JoinSet<()>; 2]) {
+    // Streams on which nothing comes any more do not end by themselves.
+    drop(deadline(&*env.clock, env.clock.now() + GOODBYE_MAX, peers.join_next()).await);
+    for mut tasks in others.into_iter().chain([peers]) {
+        tasks.shutdown().await;
+    }
 }
 
 fn bind(env: &Env, at: &str) -> impl Future<Output = Result<Box<dyn Listener>, Failure>> + Send + use<> {
