@@ -156,8 +156,7 @@ fn run(
     ledger: Option<PathBuf>,
 ) -> io::Result<u8> {
     let mut events = trace::start(trace)?;
-    let mut ran = scenario::run(seed, seconds);
-    ran.record.set_command(again.clone());
+    let ran = scenario::run(seed, seconds, &again);
     tracing::info!(held = ran.outcome.is_ok(), "the run is over");
     events.flush()?;
     if let Some(path) = report {

@@ -10,7 +10,6 @@ use meridian_types::{NodeId, ShardId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::report::{Breach, Fault, Reign, Run, Second, Shard, Target};
-use crate::sweep;
 use crate::workload::{Clients, Sighting};
 
 /// A leader that was not seen for so long reigns no more.
@@ -45,11 +44,10 @@ pub(crate) struct Entry {
 }
 
 impl Record {
-    /// The record of a run that begins.
-    pub(crate) fn new(seed: u64, writes_end: Duration, shape: String) -> Self {
-        let command = sweep::again(seed, writes_end.as_secs());
+    /// The record of a run that begins; `again` is the command that repeats it.
+    pub(crate) fn new(seed: u64, writes_end: Duration, shape: String, again: &str) -> Self {
         let writes = Duration::ZERO..writes_end;
-        let page = Run { seed, verdict: shape, command, writes, ..Run::default() };
+        let page = Run { seed, verdict: shape, command: again.to_owned(), writes, ..Run::default() };
         Self { page, hits: BTreeMap::new(), acked_rows: 0, kind: "held" }
     }
 
@@ -59,11 +57,6 @@ impl Record {
         let Range { start, end } = lasts;
         let fault = |target| Fault { kind: kind.into(), target, start, end, detail: detail.into() };
         self.page.faults.extend(targets.into_iter().map(fault));
-    }
-
-    /// The command that repeats the run, if it is not that of its seed alone.
-    pub(crate) fn set_command(&mut self, command: String) {
-        self.page.command = command;
     }
 
     /// The run has ended.

@@ -73,8 +73,8 @@ pub(crate) struct Ran {
     pub(crate) record: Record,
 }
 
-/// Runs the scenario of a seed with `seconds` of writes; says what was seen.
-pub(crate) fn run(seed: u64, seconds: u64) -> Ran {
+/// Runs the scenario of a seed with `seconds` of writes; says what was seen. `again` is the command that repeats it.
+pub(crate) fn run(seed: u64, seconds: u64, again: &str) -> Ran {
     let rng = Rng::from_seed(seed).child("trial");
     let writes_end = Duration::from_secs(seconds);
     let mut world = World::new(seed, writes_end + HEAL_MAX);
@@ -82,7 +82,7 @@ pub(crate) fn run(seed: u64, seconds: u64) -> Ran {
     let nodes = world.shape.nodes as usize;
     let faults = world.shape.processes.then(|| Faults::new(rng.child("faults"), nodes, true));
     let layers = world.shape.layers.iter().map(|kind| Active::new(Layer::new(*kind, &world.shape, &rng), CALM));
-    let (layers, record) = (layers.collect(), Record::new(seed, writes_end, world.shape.to_string()));
+    let (layers, record) = (layers.collect(), Record::new(seed, writes_end, world.shape.to_string(), again));
     let next = (CALM, None);
     let mut run = Run { world, clients, faults, next, due: BTreeMap::new(), layers, is_healed: false, record };
     let outcome = run.live(writes_end);

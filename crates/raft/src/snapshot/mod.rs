@@ -1,8 +1,8 @@
 //! Snapshots on their way from one replica to another: a machine's files, offered, sent, staged, verified, and handed to openraft.
 //!
 //! The receiver stages files by their hash, across restarts of either end, so that a transfer goes on where an earlier one
-//! ended and sends no file twice while there is space. What is staged is trusted only once the whole file has the offered hash. Every wait has a
-//! bound and none is over the whole: a large snapshot may take as long as it makes progress.
+//! ended and sends no file twice while there is space. What is staged is trusted only once the whole file has the offered hash.
+//! Every wait has a bound and none is over the whole: a large snapshot may take as long as it makes progress.
 
 mod fuzz; // any bytes as an offer
 mod install; // what a replica does with an offer
