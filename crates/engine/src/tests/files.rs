@@ -10,7 +10,7 @@ use meridian_env::{Disk, File, Lock, Open, Rng};
 use meridian_query::Selection;
 
 use super::*;
-use crate::{Point, SnapshotContent, StoreError, Task};
+use crate::{Point, SnapshotContent, SnapshotFile, StoreError, Task};
 
 const DIR: &str = "/shard";
 
@@ -160,35 +160,40 @@ impl Replica {
 
     /// A snapshot of this replica on the disk of an empty one, and the rest of the log.
     fn adopt(&mut self) {
-        let Some(files) = self.engine.snapshot() else { return };
         let host = SimHost::new("n2", &Rng::from_seed(self.log.len() as u64));
         let disk = host.env_inline().disk;
+        let Some(received) = self.send(&disk) else { return };
+        self.take_over(open(&disk), received);
+        (self.host, self.disk) = (host, disk);
+    }
+
+    /// The files of a snapshot, as they arrive on a disk.
+    fn send(&self, disk: &Arc<dyn Disk>) -> Option<Vec<(String, PathBuf)>> {
         disk.create_dir(Path::new("/incoming")).expect("a directory");
-        let received: Vec<(String, PathBuf)> = files
-            .into_iter()
-            .map(|file| {
-                let path = Path::new("/incoming").join(&file.name);
-                let bytes = match file.content {
-                    SnapshotContent::Memory(bytes) => bytes,
-                    SnapshotContent::File(from) => {
-                        let mut bytes = vec![0; file.bytes as usize];
-                        from.read_exact_at(&mut bytes, 0).expect("a file that is pinned");
-                        bytes
-                    }
-                };
-                assert_eq!(xxhash_rust::xxh3::xxh3_128(&bytes), file.hash);
-                disk.open(&path, Open::Create)
-                    .and_then(|to| to.write_at(&bytes, 0).and_then(|()| to.sync_data()))
-                    .expect("room");
-                (file.name, path)
-            })
-            .collect();
-        let empty = open(&disk);
-        let outcome = empty.adopt(received, 3).run().expect("a whole snapshot");
-        let mut engine = empty;
+        let arrive = |file: SnapshotFile| {
+            let path = Path::new("/incoming").join(&file.name);
+            let bytes = match file.content {
+                SnapshotContent::Memory(bytes) => bytes,
+                SnapshotContent::File(from) => {
+                    let mut bytes = vec![0; file.bytes as usize];
+                    from.read_exact_at(&mut bytes, 0).expect("a file that is pinned");
+                    bytes
+                }
+            };
+            assert_eq!(xxhash_rust::xxh3::xxh3_128(&bytes), file.hash);
+            disk.open(&path, Open::Create)
+                .and_then(|to| to.write_at(&bytes, 0).and_then(|()| to.sync_data()))
+                .expect("room");
+            (file.name, path)
+        };
+        Some(self.engine.snapshot()?.into_iter().map(arrive).collect())
+    }
+
+    fn take_over(&mut self, mut engine: Engine, received: Vec<(String, PathBuf)>) {
+        let outcome = engine.adopt(received, 3).run().expect("a whole snapshot");
         assert!(engine.install(outcome), "the content was replaced");
         engine.chunk_rows_max = 4;
-        (self.engine, self.host, self.disk) = (engine, host, disk);
+        self.engine = engine;
         self.replay();
     }
 
@@ -317,6 +322,23 @@ fn what_expires_goes_as_whole_files() {
     replica.run(task);
     let after = replica.engine.stats().blocks;
     assert!(after < before, "{before} blocks, then {after}");
+    replica.check();
+    replica.check_files();
+}
+
+#[test]
+fn a_snapshot_heals_the_files_that_it_has_in_common_with_a_replica() {
+    let mut replica = Replica::new(5);
+    for time in 0..50 {
+        replica.apply(row(0, 0, time, 1));
+    }
+    let task = replica.freeze();
+    replica.run(task);
+    let (behind, received) = (open(&replica.disk), replica.send(&replica.disk).expect("files"));
+    for (path, bytes) in replica.host.disk().files().iter().filter(|(path, _)| path.starts_with("/shard/blocks")) {
+        replica.host.disk().flip_bit(path, bytes * 4).expect("a bit");
+    }
+    replica.take_over(behind, received);
     replica.check();
     replica.check_files();
 }

@@ -72,8 +72,9 @@ impl Incoming {
         let mut have = self.prepare(offer).await?;
         let own: BTreeMap<u128, ViewFile> = own.into_iter().flat_map(|view| view.files).map(|f| (f.hash, f)).collect();
         for (file, have) in offer.files.iter().zip(&mut have).filter(|(file, have)| **have < file.bytes) {
-            if let Some(same) = own.get(&file.hash).filter(|same| same.bytes == file.bytes) {
-                *have = self.copy(file, *have, same).await?;
+            let same = own.get(&file.hash).filter(|same| same.bytes == file.bytes);
+            if let Some(Content::File(same)) = same.map(|same| &same.content) {
+                *have = self.copy(file, same).await?;
             }
         }
         let missing: u64 = offer.files.iter().zip(&have).map(|(file, have)| file.bytes - have).sum();
@@ -112,26 +113,29 @@ impl Incoming {
         Ok(offer.files.iter().map(|file| there.get(&staged_name(file)).copied().unwrap_or(0)).collect())
     }
 
-    /// Stages the rest of a file from one of this replica's own. How much is there then: all, unless the own file cannot be
-    /// read, which is for others to say.
-    async fn copy(&self, file: &OfferedFile, have: u64, from: &ViewFile) -> Result<u64, Status> {
-        let Content::File(from) = &from.content else { return Ok(have) };
-        let (path, mut at) = (self.path(file), have);
-        let staged: Arc<dyn File> = self.job(move |disk, dir| open(disk, dir, &path, have == 0)).await?;
+    /// Stages a file from one of this replica's own. How much is there then: all of it, or nothing if the own file is not what
+    /// it was, for a copy of that would be refused again and again.
+    async fn copy(&self, file: &OfferedFile, from: &Arc<dyn File>) -> Result<u64, Status> {
+        let path = self.path(file);
+        let staged: Arc<dyn File> = self.job(move |disk, dir| open(disk, dir, &path, true)).await?;
+        let (mut hasher, mut at) = (Box::new(Xxh3::new()), 0);
         while at < file.bytes {
             let (from, into) = (Arc::clone(from), Arc::clone(&staged));
             let len = (file.bytes - at).min(limits::SNAPSHOT_PART_BYTES_MAX as u64);
             let copy = move |_: &dyn Disk, _: &Path| {
                 let mut buffer = vec![0; len as usize];
-                match from.read_exact_at(&mut buffer, at) {
-                    Err(_) => Ok(false),
-                    Ok(()) => into.write_at(&buffer, at).map(|()| true),
+                if from.read_exact_at(&mut buffer, at).is_err() {
+                    return Ok(None);
                 }
+                hasher.update(&buffer);
+                into.write_at(&buffer, at).map(|()| Some(hasher))
             };
-            if !self.job(copy).await? {
-                return Ok(at);
-            }
-            at += len;
+            let Some(read) = self.job(copy).await? else { return Ok(0) };
+            (hasher, at) = (read, at + len);
+        }
+        if hasher.digest128() != file.hash {
+            tracing::warn!(file = file.name, "the replica's own file has rotten: the sender's takes its place");
+            return Ok(0);
         }
         self.job(move |_, _| staged.sync_data()).await?;
         Ok(at)

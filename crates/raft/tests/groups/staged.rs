@@ -160,29 +160,61 @@ async fn no_space(client: &mut PeerClient<Channel>, disk: &SimDisk) {
     assert_eq!(have, [0]);
 }
 
-async fn install(client: &mut PeerClient<Channel>) {
-    let mark: String = mark(9).iter().map(|byte| format!("{byte:02x}")).collect();
-    let mut block = Vec::new();
-    for index in [2_u64, 5, 9] {
-        block.extend(index.to_be_bytes());
-        block.extend((index * 10).to_be_bytes());
-        block.resize(block.len().next_multiple_of(256), 0);
+/// The blocks that list values 10 times their places in the log, and the manifest that names them.
+fn list_of(last: u64, blocks: &[&[u64]]) -> Vec<(String, Vec<u8>)> {
+    let mut manifest: String = mark(last).iter().map(|byte| format!("{byte:02x}")).collect();
+    manifest.push('\n');
+    let mut files = Vec::new();
+    for places in blocks {
+        let mut block = Vec::new();
+        for index in *places {
+            block.extend(index.to_be_bytes());
+            block.extend((index * 10).to_be_bytes());
+            block.resize(block.len().next_multiple_of(256), 0);
+        }
+        let name = format!("block-{}-{}", places[0], places[places.len() - 1]);
+        manifest += &format!("{name} {} {:032x}\n", block.len(), xxh3_128(&block));
+        files.push((name, block));
     }
-    let manifest = format!("{mark}\nblock-2-9 {} {:032x}\n", block.len(), xxh3_128(&block));
-    let files = || vec![file("block-2-9", &block), file("MANIFEST", manifest.as_bytes())];
-    let parts = || vec![data(0, 0, &block), data(1, 0, manifest.as_bytes())];
-    let (have, answer) = send(client, offer(9, files()), parts()).await;
+    files.push(("MANIFEST".to_owned(), manifest.into_bytes()));
+    files
+}
+
+fn offer_of(last: u64, files: &[(String, Vec<u8>)]) -> v1::SnapshotOffer {
+    offer(last, files.iter().map(|(name, content)| file(name, content)).collect())
+}
+
+async fn install(client: &mut PeerClient<Channel>) {
+    let files = list_of(9, &[&[2, 5, 9]]);
+    let parts = || vec![data(0, 0, &files[0].1), data(1, 0, &files[1].1)];
+    let (have, answer) = send(client, offer_of(9, &files), parts()).await;
     assert_eq!((have, answer.map(|vote| vote.term)), (vec![0, 0], Ok(TERM)));
-    let (have, answer) = send(client, offer(9, files()), Vec::new()).await;
+    let (have, answer) = send(client, offer_of(9, &files), Vec::new()).await;
     assert_eq!((have, answer.map(|vote| vote.term)), (vec![], Ok(TERM)), "it is there: nothing is to be sent");
     // A later term with an earlier place contradicts what is committed: openraft would panic.
-    let mut earlier = offer(8, files());
+    let mut earlier = offer_of(8, &files);
     let mut bytes = BytesMut::from(&earlier.applied[..]);
     bytes[1..9].copy_from_slice(&(TERM + 1).to_le_bytes());
     earlier.applied = bytes.freeze();
     earlier.vote = Some(v1::Vote { term: TERM + 1, replica: VOTED, committed: true });
     let (_, answer) = send(client, earlier, parts()).await;
     assert!(answer.expect_err("refused").contains("which is committed"));
+}
+
+/// What the replica has itself is not sent again, unless it has rotten: then what is sent takes its place.
+async fn own_files(client: &mut PeerClient<Channel>, disk: &SimDisk) {
+    let files = list_of(12, &[&[2, 5, 9], &[12]]);
+    let len = files[0].1.len() as u64;
+    let (have, answer) =
+        send(client, offer_of(12, &files), vec![data(1, 0, &files[1].1), data(2, 0, &files[2].1)]).await;
+    assert_eq!((have, answer.map(|vote| vote.term)), (vec![len, 0, 0], Ok(TERM)));
+    let own = disk.files().into_iter().find(|(path, _)| path.ends_with(&files[0].0)).expect("its block").0;
+    disk.flip_bit(&own, 1000).expect("there is such a bit");
+    let files = list_of(15, &[&[2, 5, 9], &[12], &[15]]);
+    let parts = [0, 2, 3].map(|at| data(at as u32, 0, &files[at].1));
+    let (have, answer) = send(client, offer_of(15, &files), parts.into()).await;
+    assert_eq!((have, answer.map(|vote| vote.term)), (vec![0, 256, 0, 0], Ok(TERM)));
+    assert_eq!(disk.mount().read(&own, len).expect("it is there"), files[0].1);
 }
 
 async fn damage(client: &mut PeerClient<Channel>) {
@@ -223,6 +255,8 @@ fn a_snapshot_is_installed_only_if_all_of_it_is_right() {
         let list = &node.replicas[&GroupId(1)];
         assert_eq!(node.list(GroupId(1)).iter().map(|(_, value)| *value).collect::<Vec<_>>(), [20, 50, 90]);
         assert_eq!(list.status().snapshot.map(|index| index.0), Some(9));
+        own_files(&mut client, &disk).await;
+        assert_eq!(list.status().snapshot.map(|index| index.0), Some(15));
         damage(&mut client).await;
         assert_eq!(list.status().role, "damaged");
         assert!(list.flush().await.is_err(), "nothing is written behind it");
