@@ -1,7 +1,7 @@
 //! The handle to a cluster: follows the catalogue, knows who leads, and retries what certainly was not applied or is safe
 //! to send again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -22,8 +22,10 @@ const PAUSE_MIN: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_millis(200);
 /// How long somebody waits for a version before another node is watched.
 const WATCH_LAG_MAX: Duration = Duration::from_millis(700);
-/// How long one try of what may be repeated waits: longer than a slow disk, shorter than a caller's patience with a node
-/// that is cut off and does not know it.
+/// How long the first try of what may be repeated waits: a node that has lost its power or is cut off says nothing at all, and
+/// another one may lead by then. Doubled by each try that comes to nothing, up to what a slow disk may take, for whoever is
+/// only slow must not be asked for the same again and again.
+const TRY_MIN: Duration = Duration::from_millis(400);
 const TRY_MAX: Duration = Duration::from_secs(3);
 /// Silence after which a watch is asked of another node: nodes repeat the version at least once a second.
 const WATCH_SILENCE_MAX: Duration = Duration::from_secs(3);
@@ -43,6 +45,8 @@ pub(crate) struct Inner {
     /// Somebody waits for a version that the watched node has not told of.
     behind: Notify,
     leaders: Mutex<BTreeMap<GroupId, NodeId>>,
+    /// Nodes that did not answer when they were asked last: others are asked first.
+    silent: Mutex<BTreeSet<NodeId>>,
 }
 
 /// What one try of a call came to.
@@ -76,6 +80,7 @@ impl Cluster {
             map: watch::Sender::new(Arc::default()),
             behind: Notify::new(),
             leaders: Mutex::default(),
+            silent: Mutex::default(),
         };
         let cluster = Self { inner: Arc::new(inner) };
         tokio::spawn(follow(Arc::downgrade(&cluster.inner), seeds.into_iter().map(Arc::from).collect()));
@@ -118,18 +123,25 @@ impl Cluster {
         call: impl Fn(NodeId, Arc<str>) -> BoxFuture<'a, Result<T, Tried>>,
     ) -> Result<T, Failure> {
         let clock = &*self.inner.env.clock;
+        let mut patience = TRY_MIN;
         let mut maybe_applied = None;
         let mut last = Failure::new(Code::NoLeader, format!("{group} has no leader that could be reached in time"));
         for attempt in 0_u32.. {
             if let Some((node, address)) = self.target(group, attempt) {
-                let end = if repeatable { context.deadline.min(clock.now() + TRY_MAX) } else { context.deadline };
+                let end = if repeatable { context.deadline.min(clock.now() + patience) } else { context.deadline };
                 let tried = match deadline(clock, end, call(node, address)).await {
                     Ok(Ok(value)) => {
+                        self.note_silence(node, false);
                         self.inner.leaders.lock().insert(group, node);
                         return Ok(value);
                     }
-                    Ok(Err(tried)) => tried,
+                    Ok(Err(tried)) => {
+                        self.note_silence(node, tried.failure.code == Code::Unreachable);
+                        tried
+                    }
                     Err(_) => {
+                        self.note_silence(node, true);
+                        patience = TRY_MAX.min(2 * patience);
                         let failure = Failure::new(Code::Unknown, format!("{group} did not answer in time on {node}"));
                         Tried { failure, leader: None }
                     }
@@ -160,7 +172,8 @@ impl Cluster {
         Err(maybe_applied.unwrap_or(last))
     }
 
-    /// Whom to ask at this attempt: the leader as last heard, else the replicas in turn, the preferred one first.
+    /// Whom to ask at this attempt: the leader as last heard, else the replicas in turn, the preferred one first, and those that
+    /// were silent only if all were.
     fn target(&self, group: GroupId, attempt: u32) -> Option<(NodeId, Arc<str>)> {
         let map = self.map();
         let known = self.inner.leaders.lock().get(&group).copied();
@@ -168,9 +181,21 @@ impl Cluster {
             Some(shard) => shard.preferred.into_iter().chain(shard.replicas.values().copied()).collect(),
             None => map.nodes.keys().copied().collect(),
         };
+        let silent = self.inner.silent.lock();
+        let heard: Vec<NodeId> = candidates.iter().copied().filter(|node| !silent.contains(node)).collect();
+        let candidates = if heard.is_empty() { candidates } else { heard };
         let turn = candidates.get(attempt as usize % candidates.len().max(1)).copied();
         let node = known.filter(|node| map.nodes.contains_key(node)).or(turn)?;
         map.nodes.get(&node).map(|n| (node, Arc::clone(&n.data_address)))
+    }
+
+    fn note_silence(&self, node: NodeId, is_silent: bool) {
+        let mut silent = self.inner.silent.lock();
+        if is_silent {
+            silent.insert(node)
+        } else {
+            silent.remove(&node)
+        };
     }
 
     fn note_leader(&self, group: GroupId, asked: NodeId, leader: Option<NodeId>) {
