@@ -21,10 +21,7 @@ pub(crate) const ANSWER_MAX: Duration = Duration::from_secs(4);
 const MESSAGE_BYTES_MAX: usize = 16 << 20;
 
 /// What a call came to.
-pub(crate) async fn call<T>(
-    env: &Env,
-    calling: impl Future<Output = Result<Response<T>, Status>>,
-) -> Result<T, Failure> {
+pub async fn call<T>(env: &Env, calling: impl Future<Output = Result<Response<T>, Status>>) -> Result<T, Failure> {
     match deadline(&*env.clock, env.clock.now() + ANSWER_MAX, calling).await {
         Ok(Ok(reply)) => Ok(reply.into_inner()),
         Ok(Err(status)) => Err(failure_of(&status, true)),
@@ -33,7 +30,7 @@ pub(crate) async fn call<T>(
 }
 
 /// What a failure says of a request that was never sent before.
-pub(crate) fn told(failure: &Failure) -> Told {
+pub fn told(failure: &Failure) -> Told {
     match failure.kind() {
         // Stored in part by some shards, and refused by others.
         _ if failure.code == Code::PartlyRefused => Told::Unknown,
@@ -140,10 +137,11 @@ pub(crate) async fn count(
     Ok(counts(scope, &columns, rows))
 }
 
-type Answer = (Vec<String>, Vec<v1::ResultRow>);
+/// The columns of an answer, and its rows.
+pub type Answer = (Vec<String>, Vec<v1::ResultRow>);
 
 /// The columns and rows of a whole answer; one that breaks off before its end is none.
-async fn query(env: &Env, channel: Channel, select: v1::Select) -> Result<Answer, Failure> {
+pub async fn query(env: &Env, channel: Channel, select: v1::Select) -> Result<Answer, Failure> {
     let answering = async {
         let mut client = DataClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
         let mut replies = client.query(select).await?.into_inner();

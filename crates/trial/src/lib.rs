@@ -4,7 +4,8 @@
 //! What judges is pure: `rows`, `faults`, `history` and `registers` know no network and count order instead of asking a
 //! clock. What acts reaches the cluster as any client does, through `Env`, and never looks inside it. Ships with nothing.
 
-mod call; // single calls, and what they came to
+pub mod audit; // the same by search, for one register
+pub mod call; // single calls, and what they came to
 mod faults; // what is done to the nodes, and when
 mod history; // what was asked and told
 mod lines; // writes over HTTP

@@ -4,7 +4,7 @@
 //! the operation was refused, began after the answer came, or is certainly overwritten: an acked one that ended before another
 //! acked one began, which itself ended before the question was asked. An operation of unknown outcome may take effect at any
 //! time after its beginning, so that nothing overwrites it for certain. Nothing is there only before the first acked write,
-//! or if a delete left it so. Of a row of one write, an answer shows all fields or none.
+//! or if a delete left it so. Of a row of one write, an answer shows all fields, as far as no later write has them.
 //!
 //! Costs `n log n` in the values written, where a delete counts once for each place that it covers.
 
@@ -64,6 +64,9 @@ pub enum Violation {
         /// How many values were read.
         read: u64,
     },
+    /// Something else that must not be was seen.
+    #[error("{0}")]
+    Other(String),
     /// Replicas differ.
     #[error("shard s{shard} at index {index}: replicas have the content hashes {hashes:x?}")]
     Diverged {
@@ -222,6 +225,10 @@ impl Registers {
                 self.check_whole(row, read)?;
             }
         }
+        let outside = |place: &&Place| !read.scope.range.contains(Timestamp::default().saturating_add(place.time));
+        if let Some(place) = read.seen.keys().find(outside) {
+            return Err(Violation::Foreign(format!("{place}, outside the range that was asked for")));
+        }
         // Places that were written were judged above: what is left must not be there.
         let known = |place: &Place| self.touches.binary_search_by(|touch| touch.place.cmp(place)).is_ok();
         match read.seen.iter().find(|(place, _)| !known(place)) {
@@ -266,30 +273,46 @@ impl Registers {
         })
     }
 
-    /// Whether each write of a row that shows in one field shows in all, or something may have taken its place there. A query
-    /// that names no fields asks for those that were known when it was planned: a newer one may be missing from its rows.
+    /// Whether each write of a row that shows in one field shows in all, or what shows there came after it and does not write
+    /// the first field, which would have gone, too. Nothing deletes one field alone. A query that names no fields asks for those
+    /// that were known when it was planned: a newer one may be missing from its rows.
     fn check_whole(&self, row: &[Touch], read: &Read) -> Result<(), Violation> {
-        let shows = |touch: &&Touch| {
-            // A truth value does not say whose it is.
-            touch.place.field != Field::Flag
-                && touch
-                    .serial
-                    .is_some_and(|serial| read.seen.get(&touch.place) == Some(&touch.place.field.value(serial)))
-        };
-        let deleted = row.iter().any(|touch| touch.serial.is_none());
-        if deleted {
-            return Ok(());
-        }
-        let was_known = |touch: &&Touch| {
+        let leaves =
+            |touch: &Touch, value: &Value| touch.serial.is_some_and(|serial| touch.place.field.value(serial) == *value);
+        let was_known = |touch: &Touch| {
             let known = self.known.get(&(touch.place.series.measurement(), touch.place.field));
             known.is_some_and(|known| *known < read.asked)
         };
+        // A truth value does not say whose it is.
+        let shows = |touch: &&Touch| {
+            touch.place.field != Field::Flag && read.seen.get(&touch.place).is_some_and(|value| leaves(touch, value))
+        };
         for shown in row.iter().filter(shows) {
-            let mut same = row.iter().filter(|touch| touch.serial == shown.serial).filter(was_known);
-            if let Some(missing) = same.find(|touch| !read.seen.contains_key(&touch.place)) {
-                return Err(Violation::Torn(shown.place, shown.serial.unwrap_or_default(), missing.place.field));
+            let writes_shown = |op: usize| row.iter().any(|touch| touch.op == op && touch.place == shown.place);
+            let of_same = |touch: &&Touch| touch.op == shown.op && touch.serial == shown.serial;
+            for own in row.iter().filter(of_same) {
+                let is_right = match read.seen.get(&own.place) {
+                    None => !was_known(own),
+                    Some(value) => row.iter().filter(|t| t.place == own.place && leaves(t, value)).any(|touch| {
+                        let later = self.may_follow(touch.op, shown.op, read) && !writes_shown(touch.op);
+                        touch.op == shown.op || later
+                    }),
+                };
+                if !is_right {
+                    return Err(Violation::Torn(shown.place, shown.serial.unwrap_or_default(), own.place.field));
+                }
             }
         }
         Ok(())
+    }
+
+    /// Whether an operation can have taken effect after another, before an answer came.
+    fn may_follow(&self, op: usize, earlier: usize, read: &Read) -> bool {
+        let (op, earlier) = (&self.ops[op], &self.ops[earlier]);
+        match op.told {
+            Told::Refused => false,
+            Told::Unknown => op.began < read.answered,
+            Told::Acked => op.began < read.answered && op.ended >= earlier.began,
+        }
     }
 }

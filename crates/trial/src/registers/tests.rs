@@ -160,9 +160,56 @@ fn a_row_is_there_as_a_whole() {
     write_told(&mut history, 3, 30, Told::Acked);
     half.seen.extend(shows(&[(3, 30)]).seen);
     let torn = Violation::Torn(place(Field::Serial, 10), 1, Field::Text);
-    assert_eq!(check(&history, &half), Err(torn));
+    assert_eq!(check(&history, &half), Err(torn.clone()));
     delete(&mut history, 0, 100);
-    assert_eq!(check(&history, &half), Ok(()), "another write of a field may be what a delete left");
+    assert_eq!(check(&history, &half), Err(torn), "a delete takes all of a row");
+}
+
+/// An answer at the end that shows these serial numbers in two fields of one row.
+fn mixed(serial: i64, text: Option<i64>) -> Read {
+    let text = text.map(|text| (place(Field::Text, 10), Field::Text.value(text)));
+    let serial = (place(Field::Serial, 10), Field::Serial.value(serial));
+    Read::at_the_end(scope(), [serial].into_iter().chain(text).collect())
+}
+
+#[test]
+fn a_row_is_not_made_of_two_writes() {
+    let torn = |serial| Err(Violation::Torn(place(Field::Serial, 10), serial, Field::Text));
+    let mut history = History::default();
+    write_told(&mut history, 1, 10, Told::Acked);
+    write(&mut history, 2, 10);
+    assert_eq!(check(&history, &mixed(2, Some(1))), torn(2), "the first ended before the second began");
+    let only_text = history.begin(Deed::Write(vec![Row::new(3, SERIES, 10, [Field::Text])]));
+    assert_eq!(check(&history, &mixed(2, Some(3))), Ok(()));
+    history.told(only_text, Told::Acked);
+    assert_eq!(check(&history, &mixed(2, Some(3))), Ok(()));
+    let mut overlapping = History::default();
+    let (one, two) = (write(&mut overlapping, 1, 10), write(&mut overlapping, 2, 10));
+    overlapping.told(one, Told::Acked);
+    overlapping.told(two, Told::Acked);
+    assert_eq!(check(&overlapping, &mixed(2, Some(1))), torn(2), "whichever came last has both");
+}
+
+#[test]
+fn no_delete_takes_half_of_a_row() {
+    for told in [Told::Acked, Told::Refused] {
+        let mut history = History::default();
+        write_told(&mut history, 3, 10, Told::Acked);
+        let gone = delete(&mut history, 5, 15);
+        history.told(gone, told);
+        write(&mut history, 1, 10);
+        assert!(check(&history, &mixed(1, None)).is_err());
+        assert!(check(&history, &shows(&[(1, 10)])).is_ok());
+    }
+}
+
+#[test]
+fn nothing_is_there_outside_of_the_question() {
+    let mut history = History::default();
+    write_told(&mut history, 1, 10, Told::Acked);
+    let mut read = shows(&[(1, 10)]);
+    read.scope.range = range(100, 200);
+    assert!(matches!(check(&history, &read), Err(Violation::Foreign(_))));
 }
 
 /// A repetition without a request id is an operation of its own: it may overwrite what came between.
