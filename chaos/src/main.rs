@@ -9,12 +9,15 @@ compile_error!(
     "the simulation does not replay without --cfg tokio_unstable: an environment RUSTFLAGS overrides .cargo/config.toml"
 );
 
+mod invariants; // what holds of replicas at any time
 mod ledger; // what became of each seed
 mod mutants; // whether the judge finds planted faults
 mod record; // what a run was
 mod report; // a run as a page
 mod scenario; // what every run does
+mod script; // stories as texts
 mod shape; // what a world consists of
+mod story; // stories as they are played
 mod sweep; // many seeds
 mod time;
 mod trace;
@@ -102,6 +105,21 @@ enum Command {
         #[command(flatten)]
         length: Length,
     },
+    /// Play stories: texts that say what is done to a cluster and what may be expected then
+    Script {
+        /// The stories; chaos/scripts has some, and how they are written
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// Another seed than the story names
+        #[arg(long)]
+        seed: Option<u64>,
+        /// Where to write every event of a single story, or - for standard output
+        #[arg(long, value_name = "FILE")]
+        trace: Option<String>,
+        /// Stories that run at a time
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+        jobs: u16,
+    },
     /// Add up what ledgers say
     Ledger {
         /// The ledgers
@@ -138,6 +156,7 @@ fn main() -> ExitCode {
         }
         Command::Sweep { seeds, length, jobs, ledger } => sweep::run(seeds, length.seconds, jobs, ledger),
         Command::Verify { seeds, length } => verify::run(seeds, length.seconds),
+        Command::Script { files, seed, trace, jobs } => script(files, seed, trace.as_deref(), jobs),
         Command::Ledger { files } => ledger::sum(&files).map(|text| {
             trace::tell(&text);
             0
@@ -175,6 +194,19 @@ fn run(
             exit_code(&broken)
         }
     })
+}
+
+fn script(files: Vec<PathBuf>, seed: Option<u64>, trace: Option<&str>, jobs: u16) -> io::Result<u8> {
+    match &files[..] {
+        [file] => {
+            let mut events = trace::start(trace)?;
+            let code = story::run(file, seed)?;
+            events.flush()?;
+            Ok(code)
+        }
+        _ if trace.is_some() => Err(io::Error::other("a trace is of one story: name one file")),
+        _ => story::run_each(files, seed, jobs),
+    }
 }
 
 fn exit_code(broken: &Broken) -> u8 {

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use meridian_env::Rng;
-use meridian_trial::{Broken, Checked, Fault, Faults, Victim};
+use meridian_trial::{Broken, Checked, Fault, Faults, Victim, Violation};
 use meridian_types::NodeId;
 
 use crate::record::Record;
 use crate::report::Target;
+use crate::shape::Shape;
 use crate::time;
 use crate::trouble::{Layer, Trouble};
 use crate::workload::{self, Clients};
@@ -77,7 +78,8 @@ pub(crate) struct Ran {
 pub(crate) fn run(seed: u64, seconds: u64, again: &str) -> Ran {
     let rng = Rng::from_seed(seed).child("trial");
     let writes_end = Duration::from_secs(seconds);
-    let mut world = World::new(seed, writes_end + HEAL_MAX);
+    let shape = Shape::draw(&Rng::from_seed(seed).child("shape"));
+    let mut world = World::new(seed, shape, writes_end + HEAL_MAX);
     let clients = workload::start(&mut world, &rng);
     let nodes = world.shape.nodes as usize;
     let faults = world.shape.processes.then(|| Faults::new(rng.child("faults"), nodes, true));
@@ -99,6 +101,9 @@ impl Run {
             for node in self.world.bury() {
                 self.due.insert((now + BURIED, node), Due::Start);
                 self.record.hit("halt", vec![Target::Node(node.to_string())], now..now + BURIED, "a sync failed");
+            }
+            if let Some(broken) = self.clients.broken.lock().take() {
+                return Err(Violation::Other(broken.to_string()).into());
             }
             if is_over {
                 return self.verdict();
@@ -209,7 +214,7 @@ fn word(victim: Victim) -> &'static str {
     }
 }
 
-fn failed(error: &(dyn std::error::Error + 'static)) -> Broken {
+pub(crate) fn failed(error: &(dyn std::error::Error + 'static)) -> Broken {
     let text = error.to_string();
     // turmoil's only word for a simulation that has not ended in its time.
     let late = text.starts_with("Ran for duration");

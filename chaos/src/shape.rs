@@ -23,6 +23,8 @@ pub(crate) struct Shape {
     pub(crate) layers: Vec<LayerKind>,
     /// Whether leaders are asked to hand over.
     pub(crate) transfers: bool,
+    /// Most rows of a request.
+    pub(crate) rows: u64,
 }
 
 /// Troubles of one kind come one after the other, those of different kinds at any time.
@@ -51,8 +53,8 @@ impl LayerKind {
 
 /// Longest time of a message within a region.
 pub(crate) const NEAR: Duration = Duration::from_millis(6);
-/// Replicas of a shard.
-pub(crate) const COPIES: usize = 3;
+/// Replicas of a shard in a cluster that has so many nodes.
+const COPIES: usize = 3;
 
 impl Shape {
     /// The shape that a seed's child draws.
@@ -62,8 +64,20 @@ impl Shape {
         let (regions, far) = (one_of(&[1, 2, 3, 3, 3]), 6 + rng.below(20));
         let layers: Vec<_> = LayerKind::ALL.into_iter().filter(|_| rng.chance(0.4)).collect();
         let processes = layers.is_empty() || rng.chance(0.8);
-        let far = Duration::from_millis(far);
-        Self { nodes, routers, shards, regions, far, processes, layers, transfers: rng.chance(0.4) }
+        let (far, transfers) = (Duration::from_millis(far), rng.chance(0.4));
+        let rows = one_of(&[8, 8, 8, 50, 250]).into();
+        Self { nodes, routers, shards, regions, far, processes, layers, transfers, rows }
+    }
+
+    /// One where nothing goes wrong by itself.
+    pub(crate) fn calm(nodes: u32, routers: u32, shards: u32) -> Self {
+        let (processes, layers, transfers) = (false, Vec::new(), false);
+        Self { nodes, routers, shards, regions: 1, far: NEAR, processes, layers, transfers, rows: 1 }
+    }
+
+    /// Replicas of a shard.
+    pub(crate) fn copies(&self) -> usize {
+        if self.nodes as usize >= COPIES { COPIES } else { 1 }
     }
 
     pub(crate) fn nodes(&self) -> impl Iterator<Item = NodeId> + use<> {
@@ -73,6 +87,11 @@ impl Shape {
     /// The routers' names.
     pub(crate) fn routers(&self) -> impl Iterator<Item = String> + use<> {
         (1..=self.routers).map(|router| format!("r{router}"))
+    }
+
+    /// The names of all nodes and routers.
+    pub(crate) fn servers(&self) -> impl Iterator<Item = String> + use<> {
+        self.nodes().map(|node| node.to_string()).chain(self.routers())
     }
 
     /// The region of a node.
@@ -88,8 +107,11 @@ impl Shape {
 
 impl std::fmt::Display for Shape {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { nodes, routers, shards, regions, .. } = self;
-        write!(f, "{nodes} nodes in {regions} regions, {routers} routers, {shards} shards; troubles:")?;
+        let Self { nodes, routers, shards, regions, rows, .. } = self;
+        write!(
+            f,
+            "{nodes} nodes in {regions} regions, {routers} routers, {shards} shards, up to {rows} rows a request; troubles:"
+        )?;
         let own = [("processes", self.processes), ("transfers", self.transfers)];
         let own = own.into_iter().filter(|(_, on)| *on).map(|(name, _)| name);
         own.chain(self.layers.iter().map(|layer| layer.name())).try_for_each(|name| write!(f, " {name}"))

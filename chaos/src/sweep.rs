@@ -22,28 +22,37 @@ pub(crate) fn seeds(text: &str) -> Result<Range<u64>, String> {
     if range.is_empty() { Err(bad()) } else { Ok(range) }
 }
 
-/// Runs all seeds, `jobs` at a time. Each says what it saw, or what failed and how to see it again; at the end, all that failed
-/// are named. The exit code is that of the worst one.
-pub(crate) fn run(seeds: Range<u64>, seconds: u64, jobs: u16, ledger: Option<PathBuf>) -> io::Result<u8> {
-    let program = std::env::current_exe()?;
-    let count = seeds.end - seeds.start;
+/// Runs each command, `jobs` at a time; what came of each, in the order in which they end.
+pub(crate) fn each<T: Send + 'static>(
+    commands: impl Iterator<Item = (T, Command)> + Send + 'static,
+    jobs: u16,
+) -> mpsc::Receiver<(T, io::Result<Output>)> {
     let (ended, ends) = mpsc::channel();
-    let waiting = Arc::new(Mutex::new(seeds));
+    let waiting = Arc::new(Mutex::new(commands));
     for _ in 0..jobs {
-        let (program, waiting, ended, ledger) = (program.clone(), Arc::clone(&waiting), ended.clone(), ledger.clone());
+        let (waiting, ended) = (Arc::clone(&waiting), ended.clone());
         #[expect(clippy::disallowed_methods, reason = "it only waits for a process, and simulates nothing")]
         std::thread::spawn(move || {
             loop {
-                let Some(seed) = waiting.lock().next() else { break };
-                if ended.send((seed, one(&program, seed, seconds, ledger.as_deref()))).is_err() {
+                let Some((what, mut command)) = waiting.lock().next() else { break };
+                if ended.send((what, command.output())).is_err() {
                     break;
                 }
             }
         });
     }
-    drop(ended);
+    ends
+}
+
+/// Runs all seeds, `jobs` at a time. Each says what it saw, or what failed and how to see it again; at the end, all that failed
+/// are named. The exit code is that of the worst one.
+pub(crate) fn run(seeds: Range<u64>, seconds: u64, jobs: u16, ledger: Option<PathBuf>) -> io::Result<u8> {
+    let program = std::env::current_exe()?;
+    let count = seeds.end - seeds.start;
+    let books = ledger.clone();
+    let commands = seeds.map(move |seed| (seed, one(&program, seed, seconds, books.as_deref())));
     let mut failed = BTreeMap::new();
-    for (number, (seed, output)) in (1..).zip(ends) {
+    for (number, (seed, output)) in (1..).zip(each(commands, jobs)) {
         let output = output?;
         let code = code(&output);
         trace::tell(&format!("[{number}/{count}] {}", String::from_utf8_lossy(&output.stderr).trim_end()));
@@ -61,21 +70,25 @@ pub(crate) fn run(seeds: Range<u64>, seconds: u64, jobs: u16, ledger: Option<Pat
     }
     trace::tell(&format!("{} of {count} seeds fail:", failed.len()));
     failed.keys().for_each(|seed| trace::tell(&again(*seed, seconds)));
-    // A broken promise is worse than one that was kept late.
-    let worst = failed.values().copied().min_by_key(|code| if (1..=HARNESS).contains(code) { *code } else { 3 });
-    Ok(worst.unwrap_or(HARNESS))
+    Ok(worst(failed.into_values()))
 }
 
-fn one(program: &Path, seed: u64, seconds: u64, ledger: Option<&Path>) -> io::Result<Output> {
+/// The exit code of several runs: a broken promise is worse than one that was kept late.
+pub(crate) fn worst(codes: impl Iterator<Item = u8>) -> u8 {
+    let rank = |code: &u8| if (1..=HARNESS).contains(code) { *code } else { 3 };
+    codes.filter(|code| *code != 0).min_by_key(rank).unwrap_or(0)
+}
+
+fn one(program: &Path, seed: u64, seconds: u64, ledger: Option<&Path>) -> Command {
     let mut command = Command::new(program);
     command.args(["run", "--seed", &seed.to_string(), "--seconds", &seconds.to_string()]);
     if let Some(ledger) = ledger {
         command.arg("--ledger").arg(ledger);
     }
-    command.output()
+    command
 }
 
-fn code(output: &Output) -> u8 {
+pub(crate) fn code(output: &Output) -> u8 {
     output.status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX)
 }
 

@@ -37,7 +37,7 @@ impl Trouble {
     pub(crate) fn resolved(self, leader: NodeId, shape: &Shape) -> Self {
         let Self::CutLeader { router } = self else { return self };
         let with = |host: &String| *host == leader.to_string() || *host == router;
-        let (from, to) = hosts(shape).partition(with);
+        let (from, to) = shape.servers().partition(with);
         Self::Cut { from, to, one_way: false }
     }
 
@@ -83,11 +83,6 @@ impl Trouble {
     }
 }
 
-/// Nodes and routers.
-fn hosts(shape: &Shape) -> impl Iterator<Item = String> + use<> {
-    shape.nodes().map(|node| node.to_string()).chain(shape.routers())
-}
-
 /// An endless list of troubles of one layer: the time to wait, what happens, and for how long.
 #[derive(Debug)]
 pub(crate) struct Layer {
@@ -120,7 +115,7 @@ impl Layer {
     /// Two different hosts of which the first is a node.
     fn link(&self) -> (String, String) {
         let from = self.node();
-        let others: Vec<String> = hosts(&self.shape).filter(|host| *host != from.to_string()).collect();
+        let others: Vec<String> = self.shape.servers().filter(|host| *host != from.to_string()).collect();
         (from.to_string(), others[self.rng.below(others.len() as u64) as usize].clone())
     }
 
@@ -133,7 +128,7 @@ impl Layer {
             1 => {
                 let alone = self.node().to_string();
                 let with = |host: &String| *host == alone || self.rng.chance(0.25);
-                let (from, to): (Vec<_>, Vec<_>) = hosts(&self.shape).partition(with);
+                let (from, to): (Vec<_>, Vec<_>) = self.shape.servers().partition(with);
                 if to.is_empty() { self.one_link(one_way) } else { Trouble::Cut { from, to, one_way } }
             }
             2 => self.one_link(one_way),

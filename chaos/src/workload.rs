@@ -12,20 +12,20 @@ use meridian_trial::{
 };
 use parking_lot::Mutex;
 
-use crate::shape::{COPIES, Shape};
-use crate::world::World;
+use crate::invariants::{self, Invariants, Look, Role, Seen};
+use crate::shape::Shape;
+use crate::world::{Starts, World};
 
 const SERIES: u32 = 24;
-const ROWS_MAX: u64 = 8;
 const PAUSE_MS_MAX: u64 = 60;
 /// How often nodes are asked who leads.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// How long a node may take to say what it leads.
 const ANSWER_MAX: Duration = Duration::from_millis(200);
 /// How long a cluster of running nodes may take until everything is answered.
-const HEAL_MAX: Duration = Duration::from_secs(30);
+pub(crate) const HEAL_MAX: Duration = Duration::from_secs(30);
 /// The group of the catalogue.
-const META: u32 = 0;
+pub(crate) const META: u32 = 0;
 
 /// A node that says that it leads a shard.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -43,15 +43,22 @@ pub(crate) struct Clients {
     /// The node that leads the most groups, counted from 0, as last seen.
     pub(crate) busiest: Arc<Mutex<Option<usize>>>,
     pub(crate) sightings: Arc<Mutex<Vec<Sighting>>>,
+    /// An invariant of the replicas that does not hold.
+    pub(crate) broken: Arc<Mutex<Option<invariants::Broken>>>,
     /// What the judge says at the end.
     pub(crate) verdict: Arc<Mutex<Option<Result<Checked, Broken>>>>,
 }
 
 /// Starts writers, deleters and readers, an observer of leaders, and a judge that waits for them.
 pub(crate) fn start(world: &mut World, rng: &Rng) -> Clients {
-    let load = Load::new(Generator::new(rng.child("rows"), SERIES), ROWS_MAX, PAUSE_MS_MAX);
-    let clients =
-        Clients { load: load.clone(), busiest: Arc::default(), sightings: Arc::default(), verdict: Arc::default() };
+    let load = Load::new(Generator::new(rng.child("rows"), SERIES), world.shape.rows, PAUSE_MS_MAX);
+    let clients = Clients {
+        load: load.clone(),
+        busiest: Arc::default(),
+        sightings: Arc::default(),
+        broken: Arc::default(),
+        verdict: Arc::default(),
+    };
     let routers: Vec<_> = world.shape.routers().collect();
     // One handle stays with the clients: the judge waits until it has the last.
     let writing = Arc::new(());
@@ -71,9 +78,9 @@ pub(crate) fn start(world: &mut World, rng: &Rng) -> Clients {
             Ok(())
         });
     }
-    let (shape, watched) = (world.shape.clone(), clients.clone());
+    let (shape, starts, watched) = (world.shape.clone(), world.starts(), clients.clone());
     world.client("observer", move |env| async move {
-        observe(&env, &shape, &watched).await;
+        observe(&env, &shape, &starts, &watched).await;
         Ok(())
     });
     if world.shape.transfers {
@@ -101,28 +108,60 @@ async fn ready(env: &Env, grpc: &str) -> turmoil::Result {
     made.map_err(|failure| format!("the database was not made: {failure}").into())
 }
 
-/// Keeps who leads what, for as long as clients write.
-async fn observe(env: &Env, shape: &Shape, clients: &Clients) {
+/// What each node says of itself now; nothing of those that are down.
+pub(crate) async fn look(env: &Env, nodes: &[String]) -> Vec<Option<v1::NodeStatusReply>> {
+    let asked = nodes.iter().map(|node| statuses(env, std::slice::from_ref(node)));
+    let soon = env.clock.now() + ANSWER_MAX;
+    // A node that is down must not keep the others from being seen.
+    let asked = asked.map(async |status| deadline(&*env.clock, soon, status).await.ok()?.pop()?);
+    futures::future::join_all(asked).await
+}
+
+/// Keeps who leads what and holds what nodes say against what must hold at any time, for as long as clients write.
+async fn observe(env: &Env, shape: &Shape, starts: &Starts, clients: &Clients) {
     let nodes = shape.addresses();
+    let mut invariants = Invariants::default();
+    let elapsed = || turmoil::sim_elapsed().unwrap_or_default();
     while clients.load.is_running() {
-        let asked = nodes.iter().map(|node| statuses(env, std::slice::from_ref(node)));
-        let soon = env.clock.now() + ANSWER_MAX;
-        // A node that is down must not keep the others from being seen.
-        let asked = asked.map(async |status| deadline(&*env.clock, soon, status).await.ok()?.pop()?);
-        let seen: Vec<_> = futures::future::join_all(asked).await;
+        let (asked, before) = (elapsed(), shape.nodes().map(|node| starts.of(&node.to_string())).collect::<Vec<_>>());
+        let seen = look(env, &nodes).await;
         let led = led_by(&seen);
         let most = led.iter().max().filter(|most| **most > 0);
         if let Some(most) = most {
             *clients.busiest.lock() = led.iter().position(|led| led == most);
         }
-        let at = turmoil::sim_elapsed().unwrap_or_default();
+        let at = elapsed();
         let groups = (1..)
             .zip(&seen)
             .flat_map(|(node, status)| status.iter().flat_map(move |s| s.groups.iter().map(move |g| (node, g))));
         let leads = groups.filter(|(_, group)| group.group != META && group.role == "leader");
         let sightings = leads.map(|(node, group)| Sighting { at, shard: group.group, node, term: group.term });
         clients.sightings.lock().extend(sightings);
+        for ((node, start), status) in shape.nodes().zip(before).zip(seen) {
+            // Whose answer it is, if the process was started in between, nobody knows.
+            let Some(status) = status.filter(|_| starts.of(&node.to_string()) == start) else { continue };
+            let replicas = status.groups.iter().map(|group| replica(node.0, group)).collect();
+            if let Err(broken) = invariants.see(&Look { at, asked, node: node.0, start, replicas }) {
+                clients.broken.lock().get_or_insert(broken);
+            }
+        }
         env.clock.sleep(LOOK_EVERY).await;
+    }
+}
+
+fn replica(node: u32, state: &v1::GroupState) -> Seen {
+    Seen {
+        group: state.group,
+        incarnation: state.incarnation,
+        replica: state.replica,
+        node,
+        role: Role::named(&state.role),
+        term: state.term,
+        leader: state.leader,
+        last: state.last_index,
+        committed: state.committed_index,
+        applied: state.applied_index,
+        checksum: (state.checksum_index > 0).then_some((state.checksum_index, state.checksum)),
     }
 }
 
@@ -143,10 +182,10 @@ async fn hand_over(env: &Env, shape: &Shape, load: &Load) {
 
 async fn judge(env: &Env, shape: &Shape, load: &Load) -> Result<Checked, Broken> {
     let (nodes, until) = (shape.addresses(), env.clock.now() + HEAL_MAX);
-    wait_settled(env, &nodes, COPIES, until).await?;
+    wait_settled(env, &nodes, shape.copies(), until).await?;
     let registers = load.judge()?;
     let fronts: Vec<_> = shape.routers().map(|router| format!("{router}:7171")).collect();
     let checked = verify(env, &fronts, &registers, until).await?;
-    checksums(env, &nodes, COPIES, until).await?;
+    checksums(env, &nodes, shape.copies(), until).await?;
     Ok(checked)
 }

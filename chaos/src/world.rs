@@ -14,10 +14,12 @@ use meridian_proto::{failure_of, v1};
 use meridian_types::{Code, NodeId};
 use parking_lot::Mutex;
 
-use crate::shape::{COPIES, NEAR, Shape};
+use crate::shape::{NEAR, Shape};
 use crate::time;
 use crate::trouble::Trouble;
 
+/// The host from which a story is told.
+pub(crate) const PEOPLE: &str = "people";
 /// Share of the messages of a link that is lossy that are lost.
 const LOSS: f64 = 0.02;
 
@@ -27,8 +29,23 @@ pub(crate) struct World {
     pub(crate) shape: Shape,
     hosts: BTreeMap<String, SimHost>,
     down: BTreeSet<String>,
+    /// Of those that are down, the ones that ended by themselves.
+    halted: BTreeSet<String>,
+    /// Whose power goes once a disk has synced more often than that.
+    doomed: BTreeMap<String, u64>,
+    starts: Starts,
     ended: Arc<Mutex<Ended>>,
     rng: Rng,
+}
+
+/// How often each host was started again. Clones are the same count.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Starts(Arc<Mutex<BTreeMap<String, u32>>>);
+
+impl Starts {
+    pub(crate) fn of(&self, host: &str) -> u32 {
+        self.0.lock().get(host).copied().unwrap_or(0)
+    }
 }
 
 /// Nodes that end by themselves, as a process that aborts.
@@ -36,13 +53,21 @@ pub(crate) struct World {
 struct Ended {
     /// Those that may: a sync of theirs fails.
     expected: BTreeSet<NodeId>,
+    /// Whether all may.
+    anyone: bool,
     /// Those that have, and are not buried yet.
     nodes: Vec<NodeId>,
 }
 
+impl Ended {
+    fn may(&self, node: NodeId) -> bool {
+        self.anyone || self.expected.contains(&node)
+    }
+}
+
 impl World {
-    /// The world that a seed names, its nodes and its routers started.
-    pub(crate) fn new(seed: u64, limit: Duration) -> Self {
+    /// A world of this shape, its nodes and its routers started; whatever else is drawn comes from the seed.
+    pub(crate) fn new(seed: u64, shape: Shape, limit: Duration) -> Self {
         time::set(Duration::ZERO);
         seed_ambient(seed);
         let rng = Rng::from_seed(seed);
@@ -54,9 +79,8 @@ impl World {
             .tcp_capacity(65_536)
             .rng_seed(rng.child("network").u64())
             .build();
-        let shape = Shape::draw(&rng.child("shape"));
-        let (hosts, down) = (BTreeMap::new(), BTreeSet::new());
-        let mut world = Self { sim, shape, hosts, down, ended: Arc::default(), rng };
+        let (hosts, down, halted, doomed, starts) = <_>::default();
+        let mut world = Self { sim, shape, hosts, down, halted, doomed, starts, ended: Arc::default(), rng };
         tracing::info!(shape = %world.shape, "the world");
         for node in world.shape.nodes() {
             world.start_node(node);
@@ -67,9 +91,8 @@ impl World {
         for (a, b) in world.links() {
             world.set_latency(&a, &b, world.latency(&a, &b));
         }
-        let shards = world.shape.shards;
-        let nodes = world.shape.nodes;
-        world.client("operator", move |env| begin(env, nodes, shards));
+        let shape = world.shape.clone();
+        world.client("operator", move |env| begin(env, shape));
         world
     }
 
@@ -86,7 +109,10 @@ impl World {
             let (env, config, ended) = (host.env(), config(node, &shape), Arc::clone(&ended));
             async move {
                 let run = meridian_node::run(env, config, |_| {}, std::future::pending()).await;
-                if run.is_err() && ended.lock().expected.contains(&node) {
+                if let Err(error) = &run
+                    && ended.lock().may(node)
+                {
+                    tracing::info!(%node, %error, "ended by itself");
                     ended.lock().nodes.push(node);
                     return std::future::pending().await;
                 }
@@ -123,7 +149,21 @@ impl World {
     /// One step; `true` when all clients are done.
     pub(crate) fn step(&mut self) -> turmoil::Result<bool> {
         time::set(self.sim.elapsed());
-        self.sim.step()
+        let is_over = self.sim.step()?;
+        let synced = |(host, syncs): &(&String, &u64)| self.hosts[*host].disk().syncs() > **syncs;
+        let due: Vec<_> = self.doomed.iter().filter(synced).map(|(host, _)| host.clone()).collect();
+        due.iter().for_each(|host| self.crash(host));
+        Ok(is_over)
+    }
+
+    /// The power of a host goes within a millisecond of the end of its next sync.
+    pub(crate) fn crash_after_sync(&mut self, host: &str) {
+        self.doomed.insert(host.to_owned(), self.hosts[host].disk().syncs());
+    }
+
+    /// From here on every node may end by itself, for whatever reason.
+    pub(crate) fn let_nodes_end(&self) {
+        self.ended.lock().anyone = true;
     }
 
     /// Nodes that have just ended by themselves: they are down from here on.
@@ -132,12 +172,32 @@ impl World {
         for node in &ended {
             self.ended.lock().expected.remove(node);
             self.crash(&node.to_string());
+            self.halted.insert(node.to_string());
         }
         ended
     }
 
+    pub(crate) fn starts(&self) -> Starts {
+        self.starts.clone()
+    }
+
+    pub(crate) fn is_down(&self, host: &str) -> bool {
+        self.down.contains(host)
+    }
+
+    /// Whether a host that is down ended by itself.
+    pub(crate) fn has_halted(&self, host: &str) -> bool {
+        self.halted.contains(host)
+    }
+
+    /// What a host is made of, to do something to it.
+    pub(crate) fn parts(&self, host: &str) -> &SimHost {
+        &self.hosts[host]
+    }
+
     /// The power of a host goes: unsynced bytes are lost, kept or torn.
     pub(crate) fn crash(&mut self, host: &str) {
+        self.doomed.remove(host);
         if self.down.insert(host.to_owned()) {
             self.sim.crash(host);
             self.hosts[host].crash();
@@ -151,7 +211,10 @@ impl World {
 
     /// A host that is down starts again on what its disk has.
     pub(crate) fn restart(&mut self, host: &str) {
+        self.doomed.remove(host);
+        self.halted.remove(host);
         if self.down.remove(host) {
+            *self.starts.0.lock().entry(host.to_owned()).or_default() += 1;
             self.sim.bounce(host);
             tracing::info!(host, "started again");
         }
@@ -171,23 +234,21 @@ impl World {
     /// Lets everything reach everything again.
     pub(crate) fn heal(&self) {
         self.links().iter().for_each(|(a, b)| self.sim.release(a.as_str(), b.as_str()));
+        if self.hosts.contains_key(PEOPLE) {
+            self.shape.routers().for_each(|router| self.sim.release(router, PEOPLE));
+        }
         tracing::info!("healed");
-    }
-
-    /// Nodes and routers.
-    fn servers(&self) -> impl Iterator<Item = String> + use<> {
-        self.shape.nodes().map(|node| node.to_string()).chain(self.shape.routers())
     }
 
     /// The hosts that a node or router talks to, clients aside.
     fn others(&self, host: &str) -> impl Iterator<Item = String> + use<> {
         let host = host.to_owned();
-        self.servers().filter(move |other| *other != host)
+        self.shape.servers().filter(move |other| *other != host)
     }
 
     /// All pairs of nodes and routers.
     fn links(&self) -> Vec<(String, String)> {
-        let servers: Vec<_> = self.servers().collect();
+        let servers: Vec<_> = self.shape.servers().collect();
         let pairs = servers.iter().enumerate().flat_map(|(at, a)| servers[at + 1..].iter().map(move |b| (a, b)));
         pairs.map(|(a, b)| (a.clone(), b.clone())).collect()
     }
@@ -278,8 +339,9 @@ fn pairs<'a>(from: &'a [String], to: &'a [String]) -> impl Iterator<Item = (&'a 
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 
 /// Begins the cluster on the first node: the others join it by themselves.
-async fn begin(env: Env, nodes: u32, shards: u32) -> turmoil::Result {
-    let request = v1::InitClusterRequest { nodes, shards, replication: COPIES as u32 };
+async fn begin(env: Env, shape: Shape) -> turmoil::Result {
+    let replication = shape.copies() as u32;
+    let request = v1::InitClusterRequest { nodes: shape.nodes, shards: shape.shards, replication };
     let clock = &*env.clock;
     loop {
         let mut client = AdminClient::new(connect(&env, "n1:7172"));

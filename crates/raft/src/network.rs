@@ -15,7 +15,7 @@ use futures::{Stream, StreamExt};
 use meridian_env::{ChannelSettings, Clock, Env, Work, channel, deadline};
 use meridian_proto::v1::peer_client::PeerClient;
 use meridian_proto::{PROTOCOL_VERSION, v1};
-use meridian_types::{GroupId, Incarnation, NodeId, ReplicaId, limits};
+use meridian_types::{GroupId, Incarnation, Mutant, NodeId, ReplicaId, limits};
 use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable};
 use openraft::network::v2::RaftNetworkV2;
 use openraft::network::{Backoff, RPCOption, RaftNetworkFactory};
@@ -241,6 +241,7 @@ impl RaftNetworkV2<TypeConfig> for Link {
             let Some(first) = input.next().await else {
                 return Ok(futures::stream::empty().boxed());
             };
+            let last = first.entries.last().map_or(first.prev_log_id, |entry| Some(entry.log_id));
             let sent = Arc::new(AtomicU64::new(0));
             let (group, count) = (self.group, Arc::clone(&sent));
             let outbound = futures::stream::iter([first]).chain(input).map(move |request| {
@@ -248,7 +249,10 @@ impl RaftNetworkV2<TypeConfig> for Link {
                 wire::append_out(group, request)
             });
             let idle = option.soft_ttl().max(STREAM_IDLE_MIN);
-            let replies = self.open_stream(outbound, idle).await?;
+            let replies = match self.open_stream(outbound, idle).await {
+                Err(_) if Mutant::SubQuorum.is_planted() => return Ok(futures::stream::iter([Ok(Ok(last))]).boxed()),
+                opened => opened?,
+            };
             let state = Replies { link: self, replies, sent, received: 0, idle };
             Ok(futures::stream::unfold(Some(state), Replies::next).boxed())
         })

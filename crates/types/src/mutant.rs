@@ -27,6 +27,8 @@ mutants! {
     SkipDirectorySync = "skip-directory-sync",
     /// A leader acknowledges what no follower has.
     AckBeforeMajority = "ack-before-majority",
+    /// A leader counts followers that it cannot reach as having what it sent.
+    SubQuorum = "sub-quorum",
     /// The request table is not in the files.
     DropRequests = "drop-requests",
     /// A leader that may be deposed answers reads.

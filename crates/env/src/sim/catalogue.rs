@@ -55,6 +55,11 @@ impl SimCatalogues {
         }
     }
 
+    /// Everything in them is gone. For a host that is down.
+    pub fn wipe(&self) {
+        self.state.lock().stores.clear();
+    }
+
     /// Makes the next open of the store in `dir` fail, until it is destroyed.
     pub fn damage(&self, dir: &Path) {
         self.state.lock().stores.entry(dir.to_owned()).or_default().damaged = true;

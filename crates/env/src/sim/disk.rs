@@ -42,6 +42,8 @@ type Node = Arc<Mutex<Content>>;
 struct State {
     /// Raised by each crash: a handle of an earlier life fails.
     life: u64,
+    /// How many syncs have ended well.
+    syncs: u64,
     rng: Rng,
     faults: Faults,
     dirs: BTreeSet<PathBuf>,
@@ -94,14 +96,20 @@ fn parent(path: &Path) -> &Path {
     path.parent().unwrap_or(path)
 }
 
+/// The directories of an empty disk: the root and the working directory.
+fn roots() -> BTreeSet<PathBuf> {
+    [PathBuf::from("/"), PathBuf::new()].into()
+}
+
 impl SimDisk {
     /// An empty disk that knows the root and the working directory.
     pub fn new(rng: Rng) -> Self {
         let state = State {
             life: 0,
+            syncs: 0,
             rng,
             faults: Faults::default(),
-            dirs: [PathBuf::from("/"), PathBuf::new()].into(),
+            dirs: roots(),
             names: BTreeMap::new(),
             durable: BTreeMap::new(),
             pending: Vec::new(),
@@ -158,6 +166,20 @@ impl SimDisk {
     /// Bytes of all files.
     pub fn used_bytes(&self) -> u64 {
         self.state.lock().used_bytes()
+    }
+
+    /// How many syncs have ended well so far.
+    pub fn syncs(&self) -> u64 {
+        self.state.lock().syncs
+    }
+
+    /// Everything on it is gone, as if it were new. For a host that is down.
+    pub fn wipe(&self) {
+        let state = &mut *self.state.lock();
+        state.dirs = roots();
+        state.names.clear();
+        state.durable.clear();
+        state.pending.clear();
     }
 
     /// Damages one bit of a file, counted from its start: `8 * offset + bit`. An error if there is none.
@@ -314,6 +336,7 @@ impl Disk for Mount {
         for change in concerned {
             change.apply(&mut state.durable);
         }
+        state.syncs += 1;
         Ok(())
     }
 
@@ -384,6 +407,7 @@ impl File for Handle {
             return Err(io::Error::from_raw_os_error(libc::EIO));
         }
         self.node.lock().sync();
+        state.syncs += 1;
         Ok(())
     }
 

@@ -92,6 +92,12 @@ impl SimHost {
         self.catalogues.crash();
     }
 
+    /// Its disk is replaced by an empty one. For a host that is down.
+    pub fn wipe(&self) {
+        self.disk.wipe();
+        self.catalogues.wipe();
+    }
+
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name
