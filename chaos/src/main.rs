@@ -9,6 +9,7 @@ compile_error!(
     "the simulation does not replay without --cfg tokio_unstable: an environment RUSTFLAGS overrides .cargo/config.toml"
 );
 
+mod bars; // what is demanded of it
 mod invariants; // what holds of replicas at any time
 mod ledger; // what became of each seed
 mod mutants; // whether the judge finds planted faults
@@ -28,7 +29,7 @@ mod world; // the hosts
 
 use std::io::{self, Write as _};
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -125,6 +126,21 @@ enum Command {
         /// The ledgers
         #[arg(required = true)]
         files: Vec<PathBuf>,
+        /// The code that ran: with it, the sum becomes a line of the book
+        #[arg(long, requires = "book")]
+        commit: Option<String>,
+        /// The book, chaos/ledger.jsonl, to which the sum is added
+        #[arg(long, value_name = "FILE", requires = "commit")]
+        book: Option<PathBuf>,
+    },
+    /// Compare what is demanded of the judge with what it does
+    Bars {
+        /// Also what takes an hour: thirty seeds twice, every planted fault
+        #[arg(long)]
+        full: bool,
+        /// The book; its long rows are read, not run
+        #[arg(long, value_name = "FILE", default_value = "chaos/ledger.jsonl")]
+        book: PathBuf,
     },
 }
 
@@ -157,10 +173,8 @@ fn main() -> ExitCode {
         Command::Sweep { seeds, length, jobs, ledger } => sweep::run(seeds, length.seconds, jobs, ledger),
         Command::Verify { seeds, length } => verify::run(seeds, length.seconds),
         Command::Script { files, seed, trace, jobs } => script(files, seed, trace.as_deref(), jobs),
-        Command::Ledger { files } => ledger::sum(&files).map(|text| {
-            trace::tell(&text);
-            0
-        }),
+        Command::Ledger { files, commit, book } => sum(&files, commit.as_deref(), book.as_deref()),
+        Command::Bars { full, book } => bars::run(full, &book),
     };
     ExitCode::from(done.unwrap_or_else(|error| {
         trace::tell(&format!("the judge failed: {error}"));
@@ -207,6 +221,13 @@ fn script(files: Vec<PathBuf>, seed: Option<u64>, trace: Option<&str>, jobs: u16
         _ if trace.is_some() => Err(io::Error::other("a trace is of one story: name one file")),
         _ => story::run_each(files, seed, jobs),
     }
+}
+
+fn sum(files: &[PathBuf], commit: Option<&str>, book: Option<&Path>) -> io::Result<u8> {
+    let sum = ledger::Sum::of(commit.unwrap_or_default(), files)?;
+    trace::tell(&sum.to_string());
+    book.map_or(Ok(()), |book| ledger::add(book, &sum))?;
+    Ok(0)
 }
 
 fn exit_code(broken: &Broken) -> u8 {

@@ -13,13 +13,13 @@ use crate::report::Target;
 use crate::shape::Shape;
 use crate::time;
 use crate::trouble::{Layer, Trouble};
-use crate::workload::{self, Clients};
+use crate::workload::{self, Clients, Without};
 use crate::world::World;
 
 /// The cluster is formed and the first rows are written before the first fault.
 const CALM: Duration = Duration::from_secs(3);
 /// Simulated time after the last write in which everything must be answered and judged.
-const HEAL_MAX: Duration = Duration::from_secs(60);
+const HEAL_MAX: Duration = Duration::from_secs(120);
 /// How long a node that has ended by itself stays down.
 const BURIED: Duration = Duration::from_millis(400);
 /// Rows that a run must have had acknowledged to say anything.
@@ -120,7 +120,9 @@ impl Run {
             if !is_writing && !self.is_healed && self.due.is_empty() && self.layers.iter().all(|l| l.on.is_none()) {
                 self.world.heal();
                 self.is_healed = true;
+                self.lose(now);
             }
+            self.find();
         }
     }
 
@@ -182,6 +184,21 @@ impl Run {
                 self.record.hit(trouble.kind(), trouble.targets(), now..end, &trouble.detail());
                 active.on = Some((end, trouble));
             }
+        }
+    }
+
+    /// Takes the node that stays away when everything else is well again.
+    fn lose(&mut self, now: Duration) {
+        let Some(node) = self.world.shape.lost else { return };
+        self.world.crash(&node.to_string());
+        self.record.hit("lost node", vec![Target::Node(node.to_string())], now..now, "the others must serve");
+        *self.clients.without.lock() = Without::Serves;
+    }
+
+    /// Gives it back, once the others have served.
+    fn find(&mut self) {
+        if let Some(node) = self.world.shape.lost.filter(|_| *self.clients.without.lock() == Without::Served) {
+            self.world.restart(&node.to_string());
         }
     }
 

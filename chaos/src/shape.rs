@@ -15,7 +15,7 @@ pub(crate) struct Shape {
     pub(crate) shards: u32,
     /// Node `n` is in region `(n - 1) % regions`.
     pub(crate) regions: u32,
-    /// Longest time of a message between two regions.
+    /// Longest time of a message between the two regions that are farthest apart.
     pub(crate) far: Duration,
     /// Whether nodes die, stand still and stay away.
     pub(crate) processes: bool,
@@ -25,6 +25,8 @@ pub(crate) struct Shape {
     pub(crate) transfers: bool,
     /// Most rows of a request.
     pub(crate) rows: u64,
+    /// A node that stays down at first when everything else is well again: the others must serve.
+    pub(crate) lost: Option<NodeId>,
 }
 
 /// Troubles of one kind come one after the other, those of different kinds at any time.
@@ -35,10 +37,13 @@ pub(crate) enum LayerKind {
     Clock,
     Routers,
     Rot,
+    Regions,
+    Storms,
 }
 
 impl LayerKind {
-    pub(crate) const ALL: [Self; 5] = [Self::Network, Self::Disk, Self::Clock, Self::Routers, Self::Rot];
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Network, Self::Disk, Self::Clock, Self::Routers, Self::Rot, Self::Regions, Self::Storms];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -47,6 +52,8 @@ impl LayerKind {
             Self::Clock => "clock",
             Self::Routers => "routers",
             Self::Rot => "rot",
+            Self::Regions => "regions",
+            Self::Storms => "storms",
         }
     }
 }
@@ -60,19 +67,29 @@ impl Shape {
     /// The shape that a seed's child draws.
     pub(crate) fn draw(rng: &Rng) -> Self {
         let one_of = |choices: &[u32]| choices[rng.below(choices.len() as u64) as usize];
-        let (nodes, routers, shards) = (one_of(&[3, 3, 3, 4, 5]), one_of(&[1, 2, 2, 3]), one_of(&[1, 2, 3, 3, 4]));
-        let (regions, far) = (one_of(&[1, 2, 3, 3, 3]), 6 + rng.below(20));
-        let layers: Vec<_> = LayerKind::ALL.into_iter().filter(|_| rng.chance(0.4)).collect();
-        let processes = layers.is_empty() || rng.chance(0.8);
-        let (far, transfers) = (Duration::from_millis(far), rng.chance(0.4));
-        let rows = one_of(&[8, 8, 8, 50, 250]).into();
-        Self { nodes, routers, shards, regions, far, processes, layers, transfers, rows }
+        let (nodes, routers) = (one_of(&[3, 3, 3, 3, 4, 5, 5, 7, 9]), one_of(&[1, 2, 2, 3]));
+        let (shards, regions) = (one_of(&[1, 2, 3, 3, 4]), one_of(&[1, 2, 3, 3, 3, 5, 7]).min(nodes));
+        let layers: Vec<_> = LayerKind::ALL.into_iter().filter(|_| rng.chance(0.3)).collect();
+        // Files that have rotten unnoticed and a lost node are two of three replicas.
+        let may_lose = rng.chance(0.3) && !layers.contains(&LayerKind::Rot);
+        Self {
+            nodes,
+            routers,
+            shards,
+            regions,
+            far: Duration::from_millis(6 + rng.below(20)),
+            processes: layers.is_empty() || rng.chance(0.7),
+            layers,
+            transfers: rng.chance(0.4),
+            rows: one_of(&[8, 8, 8, 50, 250]).into(),
+            lost: may_lose.then(|| NodeId(1 + rng.below(nodes.into()) as u32)),
+        }
     }
 
     /// One where nothing goes wrong by itself.
     pub(crate) fn calm(nodes: u32, routers: u32, shards: u32) -> Self {
         let (processes, layers, transfers) = (false, Vec::new(), false);
-        Self { nodes, routers, shards, regions: 1, far: NEAR, processes, layers, transfers, rows: 1 }
+        Self { nodes, routers, shards, regions: 1, far: NEAR, processes, layers, transfers, rows: 1, lost: None }
     }
 
     /// Replicas of a shard.
@@ -94,9 +111,15 @@ impl Shape {
         self.nodes().map(|node| node.to_string()).chain(self.routers())
     }
 
-    /// The region of a node.
-    pub(crate) fn region(&self, node: NodeId) -> String {
-        format!("region-{}", (node.0 - 1) % self.regions)
+    /// The region of a node or router with this number, as a number.
+    pub(crate) fn region(&self, number: u32) -> u32 {
+        (number - 1) % self.regions
+    }
+
+    /// Longest time of a message between two regions, by their numbers.
+    pub(crate) fn apart(&self, a: u32, b: u32) -> Duration {
+        let (near, far) = (a.min(b), a.max(b));
+        if near == far { NEAR } else { NEAR.max(self.far * (2 + (5 * near + 3 * far) % 4) / 5) }
     }
 
     /// gRPC addresses of all nodes.
@@ -112,7 +135,7 @@ impl std::fmt::Display for Shape {
             f,
             "{nodes} nodes in {regions} regions, {routers} routers, {shards} shards, up to {rows} rows a request; troubles:"
         )?;
-        let own = [("processes", self.processes), ("transfers", self.transfers)];
+        let own = [("processes", self.processes), ("transfers", self.transfers), ("lost", self.lost.is_some())];
         let own = own.into_iter().filter(|(_, on)| *on).map(|(name, _)| name);
         own.chain(self.layers.iter().map(|layer| layer.name())).try_for_each(|name| write!(f, " {name}"))
     }
@@ -129,8 +152,9 @@ mod tests {
         assert!(shapes.iter().all(|shape| shape.processes || !shape.layers.is_empty()));
         for layer in LayerKind::ALL {
             let with = shapes.iter().filter(|shape| shape.layers.contains(&layer)).count();
-            assert!((40..160).contains(&with), "{layer:?} in {with} of 200");
+            assert!((30..100).contains(&with), "{layer:?} in {with} of 200");
         }
-        assert!(shapes.iter().any(|shape| shape.nodes == 5) && shapes.iter().any(|shape| shape.routers == 3));
+        assert!(shapes.iter().any(|shape| shape.nodes == 9) && shapes.iter().any(|shape| shape.regions == 7));
+        assert!(shapes.iter().any(|shape| shape.lost.is_some()) && shapes.iter().any(|shape| shape.routers == 3));
     }
 }

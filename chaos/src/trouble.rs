@@ -16,18 +16,24 @@ pub(crate) enum Trouble {
     Cut { from: Vec<String>, to: Vec<String>, one_way: bool },
     /// The node that leads most, and a router, are cut off from all others.
     CutLeader { router: String },
+    /// Nothing passes between two hosts, again and again for a moment.
+    Flap { from: String, to: String },
     /// Messages are lost, and their connections with them.
     Flaky { from: String, to: String },
     /// Messages take up to so long.
     Slow { from: String, to: String, latency: Duration },
     /// Hardly any space is left.
     Full { node: NodeId, bytes: u64 },
+    /// Whatever writes files waits so much longer.
+    SlowDisk { node: NodeId, wait: Duration },
     /// The next sync fails: the node must halt.
     FailSync { node: NodeId },
     /// The wall clock is wrong by so many nanoseconds.
     Clock { host: String, ahead: i64 },
     /// A router dies, and is started again.
     RouterDown { router: String },
+    /// Nodes die at once, and are started again: those of a region, or one of them again and again.
+    NodesDown { kind: &'static str, nodes: Vec<NodeId> },
     /// A bit of a block turns over; which block and which bit, by numbers that are taken modulo how many there are.
     Rot { node: NodeId, block: u64, bit: u64 },
 }
@@ -46,12 +52,15 @@ impl Trouble {
         match self {
             Self::Cut { one_way: false, .. } | Self::CutLeader { .. } => "partition",
             Self::Cut { one_way: true, .. } => "one-way partition",
+            Self::Flap { .. } => "flapping link",
             Self::Flaky { .. } => "lossy link",
             Self::Slow { .. } => "slow link",
             Self::Full { .. } => "disk full",
+            Self::SlowDisk { .. } => "slow disk",
             Self::FailSync { .. } => "failing sync",
             Self::Clock { .. } => "wrong clock",
             Self::RouterDown { .. } => "crash",
+            Self::NodesDown { kind, .. } => kind,
             Self::Rot { .. } => "bit rot",
         }
     }
@@ -63,10 +72,14 @@ impl Trouble {
             Self::Cut { from, to, one_way } => {
                 from.iter().flat_map(|a| to.iter().map(move |b| link(a, b, *one_way))).collect()
             }
-            Self::Flaky { from, to } | Self::Slow { from, to, .. } => vec![link(from, to, false)],
-            Self::Full { node, .. } | Self::FailSync { node } | Self::Rot { node, .. } => {
-                vec![Target::Node(node.to_string())]
+            Self::Flap { from, to } | Self::Flaky { from, to } | Self::Slow { from, to, .. } => {
+                vec![link(from, to, false)]
             }
+            Self::Full { node, .. }
+            | Self::SlowDisk { node, .. }
+            | Self::FailSync { node }
+            | Self::Rot { node, .. } => vec![Target::Node(node.to_string())],
+            Self::NodesDown { nodes, .. } => nodes.iter().map(|node| Target::Node(node.to_string())).collect(),
             Self::Clock { host, .. } => vec![Target::Node(host.clone())],
             Self::RouterDown { router } | Self::CutLeader { router } => vec![Target::Node(router.clone())],
         }
@@ -77,6 +90,7 @@ impl Trouble {
         match self {
             Self::Slow { latency, .. } => format!("up to {} ms", latency.as_millis()),
             Self::Full { bytes, .. } => format!("{bytes} bytes left"),
+            Self::SlowDisk { wait, .. } => format!("{} ms a write", wait.as_millis()),
             Self::Clock { ahead, .. } => format!("{:+.1} s", *ahead as f64 / 1e9),
             _ => String::new(),
         }
@@ -89,6 +103,8 @@ pub(crate) struct Layer {
     kind: LayerKind,
     shape: Shape,
     rng: Rng,
+    /// What comes again and again, and how often it still does.
+    burst: Option<(Trouble, u64)>,
     /// The one node whose files rot: a majority of every shard stays whole.
     rotten: NodeId,
 }
@@ -97,7 +113,7 @@ impl Layer {
     pub(crate) fn new(kind: LayerKind, shape: &Shape, rng: &Rng) -> Self {
         let rng = rng.child(kind.name());
         let rotten = NodeId(rng.below(shape.nodes.into()) as u32 + 1);
-        Self { kind, shape: shape.clone(), rng, rotten }
+        Self { kind, shape: shape.clone(), rng, burst: None, rotten }
     }
 
     fn ms(&self, from: u64, to: u64) -> Duration {
@@ -121,25 +137,54 @@ impl Layer {
 
     fn network(&self) -> Trouble {
         let one_way = self.rng.chance(0.35);
-        match self.rng.below(5) {
+        match self.rng.below(6) {
             // The busiest leader, with a router through which clients still reach it: it must not answer them.
             0 => Trouble::CutLeader { router: self.router() },
             // One node alone, or with some of the others.
             1 => {
                 let alone = self.node().to_string();
                 let with = |host: &String| *host == alone || self.rng.chance(0.25);
-                let (from, to): (Vec<_>, Vec<_>) = self.shape.servers().partition(with);
-                if to.is_empty() { self.one_link(one_way) } else { Trouble::Cut { from, to, one_way } }
+                self.sides(with, one_way)
             }
             2 => self.one_link(one_way),
             3 => {
                 let (from, to) = self.link();
                 Trouble::Flaky { from, to }
             }
+            4 => {
+                let (from, to) = self.link();
+                Trouble::Flap { from, to }
+            }
             _ => {
                 let (from, to) = self.link();
                 Trouble::Slow { from, to, latency: self.ms(40, 250) }
             }
+        }
+    }
+
+    /// Those hosts are cut off from the others, if there are others.
+    fn sides(&self, with: impl Fn(&String) -> bool, one_way: bool) -> Trouble {
+        let (from, to): (Vec<_>, Vec<_>) = self.shape.servers().partition(with);
+        if to.is_empty() { self.one_link(one_way) } else { Trouble::Cut { from, to, one_way } }
+    }
+
+    /// A region loses its power, or its lines to the others.
+    fn region(&self) -> Trouble {
+        let region = self.rng.below(self.shape.regions.into()) as u32;
+        let is_there = |number: u32| self.shape.region(number) == region;
+        if self.rng.chance(0.5) {
+            let nodes = self.shape.nodes().filter(|node| is_there(node.0)).collect();
+            return Trouble::NodesDown { kind: "region crash", nodes };
+        }
+        let with = |host: &String| host[1..].parse().is_ok_and(is_there);
+        self.sides(with, self.rng.chance(0.35))
+    }
+
+    fn disk(&self) -> Trouble {
+        match self.rng.below(3) {
+            0 => Trouble::FailSync { node: self.node() },
+            1 => Trouble::Full { node: self.node(), bytes: self.rng.below(96 << 10) },
+            _ => Trouble::SlowDisk { node: self.node(), wait: self.ms(5, 400) },
         }
     }
 
@@ -161,17 +206,28 @@ impl Iterator for Layer {
     type Item = (Duration, Trouble, Duration);
 
     fn next(&mut self) -> Option<Self::Item> {
+        if let Some((trouble, left)) = self.burst.take() {
+            self.burst = (left > 1).then(|| (trouble.clone(), left - 1));
+            return Some((self.ms(20, 300), trouble, self.ms(20, 300)));
+        }
         let wait = self.ms(300, 4_000);
         let trouble = match self.kind {
             LayerKind::Network => self.network(),
-            LayerKind::Disk if self.rng.chance(0.5) => Trouble::FailSync { node: self.node() },
-            LayerKind::Disk => Trouble::Full { node: self.node(), bytes: self.rng.below(96 << 10) },
+            LayerKind::Disk => self.disk(),
             LayerKind::Clock => self.clock(),
             LayerKind::Routers => Trouble::RouterDown { router: self.router() },
             LayerKind::Rot => Trouble::Rot { node: self.rotten, block: self.rng.u64(), bit: self.rng.u64() },
+            LayerKind::Regions => self.region(),
+            LayerKind::Storms => Trouble::NodesDown { kind: "restart storm", nodes: vec![self.node()] },
         };
         let lasts = match trouble {
-            Trouble::FailSync { .. } | Trouble::RouterDown { .. } | Trouble::Rot { .. } => self.ms(100, 1_500),
+            Trouble::Flap { .. } | Trouble::NodesDown { kind: "restart storm", .. } => {
+                self.burst = Some((trouble.clone(), 2 + self.rng.below(6)));
+                self.ms(20, 300)
+            }
+            Trouble::FailSync { .. } | Trouble::RouterDown { .. } | Trouble::NodesDown { .. } | Trouble::Rot { .. } => {
+                self.ms(100, 1_500)
+            }
             _ => self.ms(200, 5_000),
         };
         Some((wait, trouble, lasts))
@@ -189,13 +245,13 @@ mod tests {
             let rng = Rng::from_seed(seed);
             let shape = Shape::draw(&rng);
             for kind in LayerKind::ALL {
-                for (_, trouble, lasts) in Layer::new(kind, &shape, &rng).take(20) {
+                for (_, trouble, lasts) in Layer::new(kind, &shape, &rng).take(40) {
                     assert!(lasts < Duration::from_secs(6));
                     assert!(!trouble.targets().is_empty(), "{trouble:?}");
                     kinds.insert(trouble.kind());
                 }
             }
         }
-        assert_eq!(kinds.len(), 9, "{kinds:?}");
+        assert_eq!(kinds.len(), 13, "{kinds:?}");
     }
 }

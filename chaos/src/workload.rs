@@ -36,6 +36,18 @@ pub(crate) struct Sighting {
     pub(crate) term: u64,
 }
 
+/// How far a cluster has come that must serve without one of its nodes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum Without {
+    /// Not everything else is well again.
+    #[default]
+    Waits,
+    /// The node is down, and nothing else goes wrong.
+    Serves,
+    /// It has served: the node may come back.
+    Served,
+}
+
 /// What the clients of a run leave behind for the scenario.
 #[derive(Clone)]
 pub(crate) struct Clients {
@@ -45,6 +57,8 @@ pub(crate) struct Clients {
     pub(crate) sightings: Arc<Mutex<Vec<Sighting>>>,
     /// An invariant of the replicas that does not hold.
     pub(crate) broken: Arc<Mutex<Option<invariants::Broken>>>,
+    /// How far a cluster has come that must serve without one of its nodes.
+    pub(crate) without: Arc<Mutex<Without>>,
     /// What the judge says at the end.
     pub(crate) verdict: Arc<Mutex<Option<Result<Checked, Broken>>>>,
 }
@@ -57,6 +71,7 @@ pub(crate) fn start(world: &mut World, rng: &Rng) -> Clients {
         busiest: Arc::default(),
         sightings: Arc::default(),
         broken: Arc::default(),
+        without: Arc::default(),
         verdict: Arc::default(),
     };
     let routers: Vec<_> = world.shape.routers().collect();
@@ -90,13 +105,13 @@ pub(crate) fn start(world: &mut World, rng: &Rng) -> Clients {
             Ok(())
         });
     }
-    let (shape, verdict) = (world.shape.clone(), Arc::clone(&clients.verdict));
+    let (shape, watched) = (world.shape.clone(), clients.clone());
     world.client("judge", move |env| async move {
         while Arc::strong_count(&writing) > 1 {
             env.clock.sleep(Duration::from_millis(100)).await;
         }
-        let judged = judge(&env, &shape, &load).await;
-        *verdict.lock() = Some(judged);
+        let judged = judge(&env, &shape, &watched).await;
+        *watched.verdict.lock() = Some(judged);
         Ok(())
     });
     clients
@@ -180,12 +195,27 @@ async fn hand_over(env: &Env, shape: &Shape, load: &Load) {
     }
 }
 
-async fn judge(env: &Env, shape: &Shape, load: &Load) -> Result<Checked, Broken> {
+async fn judge(env: &Env, shape: &Shape, clients: &Clients) -> Result<Checked, Broken> {
+    if shape.lost.is_some() {
+        while *clients.without.lock() == Without::Waits {
+            env.clock.sleep(LOOK_EVERY).await;
+        }
+        serves(env, shape, &clients.load).await?;
+        *clients.without.lock() = Without::Served;
+    }
     let (nodes, until) = (shape.addresses(), env.clock.now() + HEAL_MAX);
     wait_settled(env, &nodes, shape.copies(), until).await?;
-    let registers = load.judge()?;
-    let fronts: Vec<_> = shape.routers().map(|router| format!("{router}:7171")).collect();
-    let checked = verify(env, &fronts, &registers, until).await?;
+    let checked = serves(env, shape, &clients.load).await?;
     checksums(env, &nodes, shape.copies(), until).await?;
     Ok(checked)
+}
+
+/// Whether new rows are taken through every router, and all are there that must be.
+async fn serves(env: &Env, shape: &Shape, load: &Load) -> Result<Checked, Broken> {
+    let until = env.clock.now() + HEAL_MAX;
+    let fronts: Vec<_> = shape.routers().map(|router| format!("{router}:7171")).collect();
+    for front in &fronts {
+        load.write_once(env, front, until).await?;
+    }
+    verify(env, &fronts, &load.judge()?, until).await
 }

@@ -255,11 +255,8 @@ impl World {
 
     /// How long a message between two hosts takes at most if nothing is wrong. Routers stand in the first regions.
     fn latency(&self, a: &str, b: &str) -> Duration {
-        let region = |host: &str| {
-            let number: u32 = host[1..].parse().expect("a letter and a number");
-            self.shape.region(NodeId(number))
-        };
-        if region(a) == region(b) { NEAR } else { self.shape.far }
+        let region = |host: &str| self.shape.region(host[1..].parse().expect("a letter and a number"));
+        self.shape.apart(region(a), region(b))
     }
 
     fn set_latency(&self, a: &str, b: &str, latency: Duration) {
@@ -282,18 +279,21 @@ impl World {
                 false => self.sim.partition(a, b),
             }),
             Trouble::CutLeader { .. } => unreachable!("it is resolved before it strikes"),
+            Trouble::Flap { from, to } => self.sim.partition(from.as_str(), to.as_str()),
             Trouble::Flaky { from, to } => self.sim.set_link_fail_rate(from.as_str(), to.as_str(), LOSS),
             Trouble::Slow { from, to, latency } => self.set_latency(from, to, *latency),
             Trouble::Full { node, bytes } => {
                 let capacity = self.hosts[&node.to_string()].disk().used_bytes() + bytes;
                 self.fault(*node, |faults| faults.capacity_bytes = Some(capacity));
             }
+            Trouble::SlowDisk { node, wait } => self.hosts[&node.to_string()].slow_disk(wait.as_millis() as u64),
             Trouble::FailSync { node } => {
                 self.ended.lock().expected.insert(*node);
                 self.fault(*node, |faults| faults.fail_next_sync = true);
             }
             Trouble::Clock { host, ahead } => self.hosts[host].clock().set_offset_nanos(*ahead),
             Trouble::RouterDown { router } => self.crash(router),
+            Trouble::NodesDown { nodes, .. } => nodes.iter().for_each(|node| self.crash(&node.to_string())),
             Trouble::Rot { node, block, bit } => self.rot(*node, *block, *bit),
         }
     }
@@ -313,6 +313,7 @@ impl World {
         tracing::info!(?trouble, "ends");
         match trouble {
             Trouble::Cut { from, to, .. } => pairs(from, to).for_each(|(a, b)| self.sim.repair(a, b)),
+            Trouble::Flap { from, to } => self.sim.repair(from.as_str(), to.as_str()),
             Trouble::CutLeader { .. } => {}
             Trouble::Flaky { from, to } => self.sim.set_link_fail_rate(from.as_str(), to.as_str(), 0.0),
             Trouble::Slow { from, to, .. } => self.set_latency(from, to, self.latency(from, to)),
@@ -324,7 +325,9 @@ impl World {
                 }
             }),
             Trouble::Clock { host, .. } => self.hosts[host].clock().set_offset_nanos(0),
+            Trouble::SlowDisk { node, .. } => self.hosts[&node.to_string()].slow_disk(0),
             Trouble::RouterDown { router } => self.restart(router),
+            Trouble::NodesDown { nodes, .. } => nodes.iter().for_each(|node| self.restart(&node.to_string())),
             // What is rotten stays so, until the replica is replaced.
             Trouble::Rot { .. } => {}
         }
@@ -363,7 +366,7 @@ fn config(node: NodeId, shape: &Shape) -> meridian_node::Config {
         data: "/data".into(),
         listen: at("0.0.0.0"),
         advertise: at(&node.to_string()),
-        region: shape.region(node),
+        region: format!("region-{}", shape.region(node.0)),
         join: shape.addresses(),
         // Small, so that a run of seconds flushes, compacts, purges and sends snapshots as years would.
         storage: StorageSettings {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use meridian_client::{Session, connect};
+use meridian_client::{Pending, Session, connect};
 use meridian_env::{Env, Instant};
 use meridian_proto::v1;
 use meridian_types::{Code, Failure, Timestamp};
@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use crate::call;
 use crate::history::{Deed, History, OpId, Told};
 use crate::lines;
-use crate::registers::{Read, Registers, Scope, Violation};
+use crate::registers::{Broken, Read, Registers, Scope, Violation};
 use crate::rows::{DATABASE, Generator, Row};
 
 /// How often a client sends a request with the same id at most; some give up earlier, so that some outcomes stay unknown.
@@ -24,6 +24,9 @@ const LATE_MAX: usize = 4;
 /// Most rows are to live until the end.
 const PAUSES_PER_DELETE: u32 = 10;
 
+/// Between two tries of what must succeed.
+const AGAIN: Duration = Duration::from_millis(100);
+
 /// Makes the trial's database through the router at `grpc`, again and again until the cluster is there.
 pub async fn create_database(env: &Env, grpc: &str, until: Instant) -> Result<(), Failure> {
     loop {
@@ -31,7 +34,7 @@ pub async fn create_database(env: &Env, grpc: &str, until: Instant) -> Result<()
         if env.clock.now() > until {
             return Err(failure);
         }
-        env.clock.sleep(Duration::from_millis(100)).await;
+        env.clock.sleep(AGAIN).await;
     }
 }
 
@@ -131,12 +134,7 @@ impl Load {
             }
             let (op, rows) = self.begin_write(&env);
             let pending = session.request();
-            let request = v1::WriteRequest {
-                database: DATABASE.into(),
-                request: Some(pending.id.into()),
-                pending_from: pending.pending_from(),
-                rows: rows.iter().map(call::row_out).collect(),
-            };
+            let request = write_out(&rows, &pending);
             let (told, shards, expired) = repeated(&env, || call::write(&env, channel.clone(), request.clone())).await;
             tracing::debug!(serial = rows[0].serial, rows = rows.len(), ?told, "write");
             self.told(&env, op, told, shards);
@@ -147,6 +145,26 @@ impl Load {
                 late.push_back((pending, request));
             }
             self.pause(&env).await;
+        }
+    }
+
+    /// Writes some rows through the router at `grpc`, again and again until they are acknowledged.
+    pub async fn write_once(&self, env: &Env, grpc: &str, until: Instant) -> Result<(), Broken> {
+        let (session, channel) = (Session::begin(env), connect(env, grpc));
+        let (op, rows) = self.begin_write(env);
+        let pending = session.request();
+        let request = write_out(&rows, &pending);
+        loop {
+            match call::write(env, channel.clone(), request.clone()).await {
+                Ok(shards) => {
+                    self.told(env, op, Told::Acked, shards);
+                    return Ok(());
+                }
+                Err(failure) if env.clock.now() > until => {
+                    return Err(Broken::Liveness(format!("a write through {grpc} is not acknowledged: {failure}")));
+                }
+                Err(_) => env.clock.sleep(AGAIN).await,
+            }
         }
     }
 
@@ -231,6 +249,15 @@ impl Load {
 
     async fn pause(&self, env: &Env) {
         env.clock.sleep(Duration::from_millis(1 + env.rng.below(self.shared.pause_ms_max))).await;
+    }
+}
+
+fn write_out(rows: &[Row], pending: &Pending) -> v1::WriteRequest {
+    v1::WriteRequest {
+        database: DATABASE.into(),
+        request: Some(pending.id.into()),
+        pending_from: pending.pending_from(),
+        rows: rows.iter().map(call::row_out).collect(),
     }
 }
 

@@ -44,6 +44,7 @@ pub struct SimHost {
     catalogues: SimCatalogues,
     clock: SimClock,
     net: SimNet,
+    disk_waits: Arc<AtomicU64>,
 }
 
 impl SimHost {
@@ -57,6 +58,7 @@ impl SimHost {
             catalogues: SimCatalogues::new(rng.child("catalogue")),
             clock: SimClock::default(),
             net: SimNet::new(name),
+            disk_waits: Arc::default(),
             rng,
         }
     }
@@ -64,7 +66,7 @@ impl SimHost {
     /// The world for a new process on this host, valid until [`SimHost::crash`]. Its work needs a tokio runtime and its
     /// network a turmoil host.
     pub fn env(&self) -> Env {
-        self.live(|rng| Arc::new(SimWork::new(rng.child("work"))))
+        self.live(|rng| Arc::new(SimWork::new(rng.child("work"), Arc::clone(&self.disk_waits))))
     }
 
     /// The same with jobs that run at once where they are handed in: needs no runtime.
@@ -96,6 +98,11 @@ impl SimHost {
     pub fn wipe(&self) {
         self.disk.wipe();
         self.catalogues.wipe();
+    }
+
+    /// From here on each job that writes files waits so many milliseconds longer than by itself.
+    pub fn slow_disk(&self, millis: u64) {
+        self.disk_waits.store(millis, Ordering::Relaxed);
     }
 
     /// Its name.

@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -30,6 +31,7 @@ impl Work for InlineWork {
 #[derive(Debug)]
 pub(super) struct SimWork {
     rng: Rng,
+    disk_waits: Arc<AtomicU64>,
     queues: [Arc<Mutex<Queue>>; Class::ALL.len()],
 }
 
@@ -46,8 +48,9 @@ impl std::fmt::Debug for Queue {
 }
 
 impl SimWork {
-    pub(super) fn new(rng: Rng) -> Self {
-        Self { rng, queues: std::array::from_fn(|_| Arc::default()) }
+    /// Jobs that write files wait `disk_waits` milliseconds longer than by themselves.
+    pub(super) fn new(rng: Rng, disk_waits: Arc<AtomicU64>) -> Self {
+        Self { rng, disk_waits, queues: std::array::from_fn(|_| Arc::default()) }
     }
 }
 
@@ -59,14 +62,15 @@ impl Work for SimWork {
         state.jobs.push_back((job, done));
         if state.running < class.width() {
             state.running += 1;
-            tokio::spawn(serve(Arc::clone(queue), self.rng.clone(), latency_micros(class)));
+            let waits = writes_files(class).then(|| Arc::clone(&self.disk_waits));
+            tokio::spawn(serve(Arc::clone(queue), self.rng.clone(), latency_micros(class), waits));
         }
         Box::pin(async move { ended.await.expect("a host outlives its jobs unless one of them panics") })
     }
 }
 
 /// One simulated thread: takes jobs in order until there are none.
-async fn serve(queue: Arc<Mutex<Queue>>, rng: Rng, micros: Range<u64>) {
+async fn serve(queue: Arc<Mutex<Queue>>, rng: Rng, micros: Range<u64>, waits: Option<Arc<AtomicU64>>) {
     loop {
         let next = {
             let mut state = queue.lock();
@@ -76,11 +80,19 @@ async fn serve(queue: Arc<Mutex<Queue>>, rng: Rng, micros: Range<u64>) {
         };
         let Some((job, done)) = next else { return };
         wait(&rng, &micros).await;
+        let longer = waits.as_ref().map_or(0, |millis| millis.load(Ordering::Relaxed));
+        if longer > 0 {
+            tokio::time::sleep(Duration::from_millis(longer)).await;
+        }
         job();
         wait(&rng, &micros).await;
         // Whoever waited may have gone: the job has run all the same.
         let _gone = done.send(());
     }
+}
+
+fn writes_files(class: Class) -> bool {
+    matches!(class, Class::Log | Class::Flush | Class::Compact)
 }
 
 /// Each of a job's two waits, in microseconds.
