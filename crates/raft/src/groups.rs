@@ -141,6 +141,7 @@ impl Groups {
         let network = Network {
             peers: Arc::clone(&self.peers),
             transfers: Arc::clone(&self.transfers),
+            log: log.clone(),
             group: spec.group,
             incarnation: spec.incarnation,
             replica: spec.replica,

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as MapEntry;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -28,6 +28,7 @@ use parking_lot::Mutex;
 use tonic::metadata::MetadataMap;
 use tonic::transport::Channel;
 
+use crate::log::GroupLog;
 use crate::snapshot::{self, Snapshot, SnapshotData, Transfers};
 use crate::types::{Member, TypeConfig, Vote};
 use crate::wire;
@@ -115,6 +116,7 @@ impl Peers {
 pub(crate) struct Network {
     pub(crate) peers: Arc<Peers>,
     pub(crate) transfers: Arc<Transfers>,
+    pub(crate) log: GroupLog,
     pub(crate) group: GroupId,
     pub(crate) incarnation: Incarnation,
     pub(crate) replica: ReplicaId,
@@ -125,7 +127,8 @@ impl Network {
         let group =
             v1::GroupRef { group: self.group.0, incarnation: self.incarnation.0, from: self.replica.0, to: target };
         let transfers = Arc::clone(&self.transfers);
-        Link { peers: Arc::clone(&self.peers), transfers, group, node: member.node, purpose }
+        let (peers, log) = (Arc::clone(&self.peers), self.log.clone());
+        Link { peers, transfers, log, group, node: member.node, purpose }
     }
 }
 
@@ -150,6 +153,7 @@ impl RaftNetworkFactory<TypeConfig> for Network {
 pub(crate) struct Link {
     peers: Arc<Peers>,
     transfers: Arc<Transfers>,
+    log: GroupLog,
     pub(crate) group: v1::GroupRef,
     pub(crate) node: NodeId,
     purpose: Purpose,
@@ -243,8 +247,18 @@ impl RaftNetworkV2<TypeConfig> for Link {
             };
             let last = first.entries.last().map_or(first.prev_log_id, |entry| Some(entry.log_id));
             let sent = Arc::new(AtomicU64::new(0));
-            let (group, count) = (self.group, Arc::clone(&sent));
-            let outbound = futures::stream::iter([first]).chain(input).map(move |request| {
+            let (group, count, log) = (self.group, Arc::clone(&sent), self.log.clone());
+            let is_void = Arc::new(AtomicBool::new(false));
+            let ends = Arc::clone(&is_void);
+            // openraft asks for what was purged since the stream began again and again, gets nothing, sends heartbeats in its
+            // place, and looks at no other work until the stream fails.
+            let lives = move |request: &AppendEntriesRequest<TypeConfig>| {
+                let next = request.prev_log_id.map_or(0, |id| id.index + 1);
+                let is_void = request.entries.is_empty() && log.has_purged(next);
+                ends.store(is_void, Ordering::Relaxed);
+                std::future::ready(!is_void)
+            };
+            let outbound = futures::stream::iter([first]).chain(input).take_while(lives).map(move |request| {
                 count.fetch_add(1, Ordering::Relaxed);
                 wire::append_out(group, request)
             });
@@ -253,7 +267,7 @@ impl RaftNetworkV2<TypeConfig> for Link {
                 Err(_) if Mutant::SubQuorum.is_planted() => return Ok(futures::stream::iter([Ok(Ok(last))]).boxed()),
                 opened => opened?,
             };
-            let state = Replies { link: self, replies, sent, received: 0, idle };
+            let state = Replies { link: self, replies, sent, received: 0, idle, is_void };
             Ok(futures::stream::unfold(Some(state), Replies::next).boxed())
         })
     }
@@ -327,6 +341,8 @@ struct Replies<'s> {
     sent: Arc<AtomicU64>,
     received: u64,
     idle: Duration,
+    /// The stream has ended because what was to be sent is not in the log any more.
+    is_void: Arc<AtomicBool>,
 }
 
 type Reply = Result<StreamAppendResult<TypeConfig>, RpcError>;
@@ -351,6 +367,9 @@ impl<'s> Replies<'s> {
                 Ok(Ok(Some(reply))) => {
                     self.received += 1;
                     return Some(wire::appended_in(reply).map_err(|e| unreachable(&e.to_string())));
+                }
+                Ok(Ok(None)) if self.is_void.load(Ordering::Relaxed) => {
+                    return Some(Err(unreachable(&format!("{} lacks entries that are purged", self.link.node))));
                 }
                 Ok(Ok(None)) => return None,
                 Ok(Err(status)) => return Some(Err(unreachable(&format!("{}: {status}", self.link.node)))),

@@ -83,8 +83,8 @@ impl RaftLogReader<TypeConfig> for Storage {
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
         let entries = self.read(start, end, limits::APPEND_BYTES_MAX).await?;
-        // A stream that is behind may ask for what was purged since it began: its receiver gets a snapshot, and this stream
-        // nothing, which openraft takes for a pause. Later entries in their place would be a hole.
+        // A stream that is behind may ask for what was purged since it began: it gets nothing, and its link ends it for that.
+        // Later entries in their place would be a hole.
         let is_whole = entries.first().is_none_or(|first| first.log_id_parts().1 == start);
         Ok(if is_whole { entries } else { Vec::new() })
     }

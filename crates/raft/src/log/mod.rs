@@ -191,6 +191,11 @@ pub(crate) struct GroupLog {
 }
 
 impl GroupLog {
+    /// Whether the entry at `index` was there once and is purged.
+    pub(crate) fn has_purged(&self, index: u64) -> bool {
+        self.state().purged.is_some_and(|(purged, _)| purged >= index)
+    }
+
     /// What is known of the group, including what is queued and not yet synced.
     pub(crate) fn state(&self) -> GroupState {
         self.shared.state(self.key)
