@@ -10,7 +10,7 @@ use meridian_types::NodeId;
 
 use crate::record::Record;
 use crate::report::Target;
-use crate::shape::Shape;
+use crate::shape::{Lost, Shape};
 use crate::time;
 use crate::trouble::{Layer, Trouble};
 use crate::workload::{self, Clients, Without};
@@ -38,6 +38,7 @@ struct Run {
     clients: Clients,
     /// Of processes; `None` if they live in this world.
     faults: Option<Faults>,
+    rng: Rng,
     next: (Duration, Option<Fault>),
     /// What is due for nodes that were hit, and when.
     due: BTreeMap<(Duration, NodeId), Due>,
@@ -86,7 +87,8 @@ pub(crate) fn run(seed: u64, seconds: u64, again: &str) -> Ran {
     let layers = world.shape.layers.iter().map(|kind| Active::new(Layer::new(*kind, &world.shape, &rng), CALM));
     let (layers, record) = (layers.collect(), Record::new(seed, writes_end, world.shape.to_string(), again));
     let next = (CALM, None);
-    let mut run = Run { world, clients, faults, next, due: BTreeMap::new(), layers, is_healed: false, record };
+    let rng = rng.child("crashes");
+    let mut run = Run { world, clients, faults, rng, next, due: BTreeMap::new(), layers, is_healed: false, record };
     let outcome = run.live(writes_end);
     let Run { world, clients, mut record, .. } = run;
     record.end(world.sim.elapsed(), time::cpu(), &clients, outcome.as_ref().err());
@@ -99,6 +101,10 @@ impl Run {
             let is_over = self.world.step().map_err(|error| failed(&*error))?;
             let now = self.world.sim.elapsed();
             for node in self.world.bury() {
+                if self.is_healed && self.world.shape.lost.is_some_and(|lost| lost.is_wiped && lost.node == node) {
+                    *self.clients.without.lock() = Without::Refused;
+                    continue;
+                }
                 self.due.insert((now + BURIED, node), Due::Start);
                 self.record.hit("halt", vec![Target::Node(node.to_string())], now..now + BURIED, "a sync failed");
             }
@@ -141,7 +147,10 @@ impl Run {
 
     fn crash(&mut self, kind: &'static str, victim: Victim, now: Duration, until: Duration) -> Duration {
         for node in self.victims(victim) {
-            self.world.crash(&node.to_string());
+            match self.rng.chance(0.5) {
+                true => self.world.crash_in_sync(node),
+                false => self.world.crash(&node.to_string()),
+            }
             self.due.insert((until, node), Due::Start);
             self.record.hit(kind, vec![Target::Node(node.to_string())], now..until, word(victim));
         }
@@ -189,17 +198,23 @@ impl Run {
 
     /// Takes the node that stays away when everything else is well again.
     fn lose(&mut self, now: Duration) {
-        let Some(node) = self.world.shape.lost else { return };
+        let Some(Lost { node, is_wiped }) = self.world.shape.lost else { return };
         self.world.crash(&node.to_string());
-        self.record.hit("lost node", vec![Target::Node(node.to_string())], now..now, "the others must serve");
+        let (kind, detail) =
+            if is_wiped { ("wiped disk", "it must be refused") } else { ("lost node", "it comes back") };
+        self.record.hit(kind, vec![Target::Node(node.to_string())], now..now, detail);
         *self.clients.without.lock() = Without::Serves;
     }
 
-    /// Gives it back, once the others have served.
+    /// Gives it back, or what is left of it, once the others have served.
     fn find(&mut self) {
-        if let Some(node) = self.world.shape.lost.filter(|_| *self.clients.without.lock() == Without::Served) {
-            self.world.restart(&node.to_string());
+        let served = *self.clients.without.lock() == Without::Served;
+        let Some(Lost { node, is_wiped }) = self.world.shape.lost.filter(|_| served) else { return };
+        if is_wiped && self.world.is_down(&node.to_string()) {
+            self.world.parts(&node.to_string()).wipe();
+            self.world.let_end(node);
         }
+        self.world.restart(&node.to_string());
     }
 
     fn victims(&self, victim: Victim) -> Vec<NodeId> {

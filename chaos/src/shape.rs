@@ -26,7 +26,15 @@ pub(crate) struct Shape {
     /// Most rows of a request.
     pub(crate) rows: u64,
     /// A node that stays down at first when everything else is well again: the others must serve.
-    pub(crate) lost: Option<NodeId>,
+    pub(crate) lost: Option<Lost>,
+}
+
+/// See [`Shape::lost`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Lost {
+    pub(crate) node: NodeId,
+    /// It comes back without anything on its disk, and must be refused.
+    pub(crate) is_wiped: bool,
 }
 
 /// Troubles of one kind come one after the other, those of different kinds at any time.
@@ -71,7 +79,7 @@ impl Shape {
         let (shards, regions) = (one_of(&[1, 2, 3, 3, 4]), one_of(&[1, 2, 3, 3, 3, 5, 7]).min(nodes));
         let layers: Vec<_> = LayerKind::ALL.into_iter().filter(|_| rng.chance(0.3)).collect();
         // Files that have rotten unnoticed and a lost node are two of three replicas.
-        let may_lose = rng.chance(0.3) && !layers.contains(&LayerKind::Rot);
+        let may_lose = rng.chance(0.4) && !layers.contains(&LayerKind::Rot);
         Self {
             nodes,
             routers,
@@ -82,7 +90,10 @@ impl Shape {
             layers,
             transfers: rng.chance(0.4),
             rows: one_of(&[8, 8, 8, 50, 250]).into(),
-            lost: may_lose.then(|| NodeId(1 + rng.below(nodes.into()) as u32)),
+            lost: may_lose.then(|| {
+                let node = NodeId(1 + rng.below(nodes.into()) as u32);
+                Lost { node, is_wiped: rng.chance(0.5) }
+            }),
         }
     }
 
@@ -135,7 +146,8 @@ impl std::fmt::Display for Shape {
             f,
             "{nodes} nodes in {regions} regions, {routers} routers, {shards} shards, up to {rows} rows a request; troubles:"
         )?;
-        let own = [("processes", self.processes), ("transfers", self.transfers), ("lost", self.lost.is_some())];
+        let (lost, wiped) = (self.lost.is_some(), self.lost.is_some_and(|lost| lost.is_wiped));
+        let own = [("processes", self.processes), ("transfers", self.transfers), ("lost", lost), ("wiped", wiped)];
         let own = own.into_iter().filter(|(_, on)| *on).map(|(name, _)| name);
         own.chain(self.layers.iter().map(|layer| layer.name())).try_for_each(|name| write!(f, " {name}"))
     }
@@ -155,6 +167,10 @@ mod tests {
             assert!((30..100).contains(&with), "{layer:?} in {with} of 200");
         }
         assert!(shapes.iter().any(|shape| shape.nodes == 9) && shapes.iter().any(|shape| shape.regions == 7));
-        assert!(shapes.iter().any(|shape| shape.lost.is_some()) && shapes.iter().any(|shape| shape.routers == 3));
+        assert!(shapes.iter().any(|shape| shape.lost.is_some_and(|lost| lost.is_wiped)));
+        assert!(
+            shapes.iter().any(|shape| shape.lost.is_some_and(|lost| !lost.is_wiped))
+                && shapes.iter().any(|shape| shape.routers == 3)
+        );
     }
 }

@@ -8,7 +8,7 @@ use meridian_env::{Env, Rng, deadline};
 use meridian_proto::v1;
 use meridian_proto::v1::admin_client::AdminClient;
 use meridian_trial::{
-    Broken, Checked, Generator, Load, checksums, create_database, led_by, statuses, verify, wait_settled,
+    Broken, Checked, Generator, Load, Violation, checksums, create_database, led_by, statuses, verify, wait_settled,
 };
 use parking_lot::Mutex;
 
@@ -46,6 +46,8 @@ pub(crate) enum Without {
     Serves,
     /// It has served: the node may come back.
     Served,
+    /// The node was refused, for it came without its disk.
+    Refused,
 }
 
 /// What the clients of a run leave behind for the scenario.
@@ -196,18 +198,35 @@ async fn hand_over(env: &Env, shape: &Shape, load: &Load) {
 }
 
 async fn judge(env: &Env, shape: &Shape, clients: &Clients) -> Result<Checked, Broken> {
-    if shape.lost.is_some() {
+    if let Some(lost) = shape.lost {
         while *clients.without.lock() == Without::Waits {
             env.clock.sleep(LOOK_EVERY).await;
         }
         serves(env, shape, &clients.load).await?;
         *clients.without.lock() = Without::Served;
+        if lost.is_wiped {
+            refused(env, clients).await?;
+            return serves(env, shape, &clients.load).await;
+        }
     }
     let (nodes, until) = (shape.addresses(), env.clock.now() + HEAL_MAX);
     wait_settled(env, &nodes, shape.copies(), until).await?;
     let checked = serves(env, shape, &clients.load).await?;
     checksums(env, &nodes, shape.copies(), until).await?;
     Ok(checked)
+}
+
+/// Waits until the lost node has been refused: it has forgotten its votes, and what it acknowledged.
+async fn refused(env: &Env, clients: &Clients) -> Result<(), Broken> {
+    let until = env.clock.now() + HEAL_MAX;
+    while *clients.without.lock() != Without::Refused {
+        if env.clock.now() > until {
+            let why = "a node that has lost its disk is taken back under its old id";
+            return Err(Violation::Other(why.into()).into());
+        }
+        env.clock.sleep(LOOK_EVERY).await;
+    }
+    Ok(())
 }
 
 /// Whether new rows are taken through every router, and all are there that must be.

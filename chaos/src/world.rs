@@ -151,9 +151,22 @@ impl World {
         time::set(self.sim.elapsed());
         let is_over = self.sim.step()?;
         let synced = |(host, syncs): &(&String, &u64)| self.hosts[*host].disk().syncs() > **syncs;
-        let due: Vec<_> = self.doomed.iter().filter(synced).map(|(host, _)| host.clone()).collect();
-        due.iter().for_each(|host| self.crash(host));
+        let due = self.doomed.iter().filter(synced).map(|(host, _)| host.clone());
+        let died = self.hosts.iter().filter(|(_, parts)| parts.disk().has_died()).map(|(host, _)| host.clone());
+        for host in due.chain(died).collect::<Vec<_>>() {
+            // Its process may have seen the disk go first.
+            self.ended.lock().nodes.retain(|node| node.to_string() != host);
+            self.crash(&host);
+        }
         Ok(is_over)
+    }
+
+    /// The power of a node goes in the middle of its next sync, unless it is started before.
+    pub(crate) fn crash_in_sync(&mut self, node: NodeId) {
+        if !self.down.contains(&node.to_string()) {
+            self.ended.lock().expected.insert(node);
+            self.fault(node, |faults| faults.crash_next_sync = true);
+        }
     }
 
     /// The power of a host goes within a millisecond of the end of its next sync.
@@ -161,7 +174,12 @@ impl World {
         self.doomed.insert(host.to_owned(), self.hosts[host].disk().syncs());
     }
 
-    /// From here on every node may end by itself, for whatever reason.
+    /// From here on this node may end by itself, for whatever reason.
+    pub(crate) fn let_end(&self, node: NodeId) {
+        self.ended.lock().expected.insert(node);
+    }
+
+    /// From here on every node may.
     pub(crate) fn let_nodes_end(&self) {
         self.ended.lock().anyone = true;
     }
@@ -201,17 +219,26 @@ impl World {
         if self.down.insert(host.to_owned()) {
             self.sim.crash(host);
             self.hosts[host].crash();
-            // What may end by itself for a sync that has failed has now ended otherwise.
-            if !self.hosts[host].disk().faults().fail_next_sync {
-                self.ended.lock().expected.retain(|node| node.to_string() != host);
-            }
+            self.disarm(host);
             tracing::info!(host, "crashed");
+        }
+    }
+
+    /// What may end by itself in a sync has ended otherwise, or shall not.
+    fn disarm(&self, host: &str) {
+        let disk = self.hosts[host].disk();
+        disk.change_faults(|faults| faults.crash_next_sync = false);
+        if !disk.faults().fail_next_sync {
+            self.ended.lock().expected.retain(|node| node.to_string() != host);
         }
     }
 
     /// A host that is down starts again on what its disk has.
     pub(crate) fn restart(&mut self, host: &str) {
         self.doomed.remove(host);
+        if self.hosts[host].disk().faults().crash_next_sync {
+            self.disarm(host);
+        }
         self.halted.remove(host);
         if self.down.remove(host) {
             *self.starts.0.lock().entry(host.to_owned()).or_default() += 1;
@@ -264,10 +291,7 @@ impl World {
     }
 
     fn fault(&self, node: NodeId, change: impl FnOnce(&mut Faults)) {
-        let disk = self.hosts[&node.to_string()].disk();
-        let mut faults = disk.faults();
-        change(&mut faults);
-        disk.set_faults(faults);
+        self.hosts[&node.to_string()].disk().change_faults(change);
     }
 
     /// Something begins to go wrong.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use meridian_types::limits::{NODES_MAX, SHARDS_MAX, TAGS_MAX};
 use meridian_types::{
-    DatabaseId, Duration, Epoch, EpochId, FieldType, Incarnation, NodeId, ReplicaId, ShardId, TimeRange,
+    DatabaseId, Duration, Epoch, EpochId, FieldType, Incarnation, Mutant, NodeId, ReplicaId, ShardId, TimeRange,
     database_name_is_valid, name_is_valid,
 };
 
@@ -115,6 +115,10 @@ impl Catalogue {
             return self.register_node(&NodeSpec { id, ..node }).map(|_| Reply::Joined(id));
         }
         if let Some((known, address)) = self.nodes.values().find_map(|known| Some((known.id, shared(known, &node)?))) {
+            if Mutant::ReuseNodeId.is_planted() {
+                self.nodes.insert(known, NodeSpec { id: known, ..node });
+                return Ok(Reply::Joined(known));
+            }
             return Err(Refused::AnotherDirectory { node: known, address: address.to_owned() });
         }
         let (id, given) = (node.id, self.counters.next_node);

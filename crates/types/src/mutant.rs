@@ -29,6 +29,8 @@ mutants! {
     AckBeforeMajority = "ack-before-majority",
     /// A leader counts followers that it cannot reach as having what it sent.
     SubQuorum = "sub-quorum",
+    /// A node that has lost its disk is taken back under its old id.
+    ReuseNodeId = "reuse-node-id",
     /// The request table is not in the files.
     DropRequests = "drop-requests",
     /// A leader that may be deposed answers reads.

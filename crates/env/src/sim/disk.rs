@@ -28,6 +28,9 @@ pub struct Faults {
     pub capacity_bytes: Option<u64>,
     /// The next `sync_data` or `sync_dir` fails with EIO, once. No later sync makes durable what it should have.
     pub fail_next_sync: bool,
+    /// The power goes in the middle of the next `sync_data` or `sync_dir`: jobs take no simulated time between a write and its
+    /// sync, so that no crash from outside comes in between.
+    pub crash_next_sync: bool,
 }
 
 /// The disk of one host, as it survives its crashes. Clones are the same disk.
@@ -44,6 +47,8 @@ struct State {
     life: u64,
     /// How many syncs have ended well.
     syncs: u64,
+    /// The power went in the middle of a sync, and the host has not been told.
+    died: bool,
     rng: Rng,
     faults: Faults,
     dirs: BTreeSet<PathBuf>,
@@ -107,6 +112,7 @@ impl SimDisk {
         let state = State {
             life: 0,
             syncs: 0,
+            died: false,
             rng,
             faults: Faults::default(),
             dirs: roots(),
@@ -130,27 +136,23 @@ impl SimDisk {
     /// The power goes: decides what survives of what was not synced, lets go of all locks, and ends the life of all handles.
     pub fn crash(&self) {
         let state = &mut *self.state.lock();
-        state.life += 1;
-        state.locks.clear();
-        let fate = Fate::draw(&state.rng);
-        let mut broken = BTreeSet::new();
-        for change in std::mem::take(&mut state.pending) {
-            let survives = !change.dirs().any(|dir| broken.contains(dir)) && state.rng.chance(fate.keep);
-            if survives {
-                change.apply(&mut state.durable);
-            } else {
-                broken.extend(change.dirs().map(Path::to_owned));
-            }
-        }
-        for node in state.durable.values() {
-            node.lock().settle(fate, &state.rng);
-        }
-        state.names = state.durable.clone();
+        state.crash();
+        state.died = false;
+    }
+
+    /// Whether the power went in the middle of a sync since the last crash: the host must be crashed, too.
+    pub fn has_died(&self) -> bool {
+        self.state.lock().died
     }
 
     /// Sets what else goes wrong from here on.
     pub fn set_faults(&self, faults: Faults) {
         self.state.lock().faults = faults;
+    }
+
+    /// Changes what else goes wrong from here on.
+    pub fn change_faults(&self, change: impl FnOnce(&mut Faults)) {
+        change(&mut self.state.lock().faults);
     }
 
     /// What else goes wrong.
@@ -222,9 +224,38 @@ impl State {
         Ok(node)
     }
 
+    fn crash(&mut self) {
+        self.life += 1;
+        self.locks.clear();
+        let fate = Fate::draw(&self.rng);
+        let mut broken = BTreeSet::new();
+        for change in std::mem::take(&mut self.pending) {
+            let survives = !change.dirs().any(|dir| broken.contains(dir)) && self.rng.chance(fate.keep);
+            if survives {
+                change.apply(&mut self.durable);
+            } else {
+                broken.extend(change.dirs().map(Path::to_owned));
+            }
+        }
+        for node in self.durable.values() {
+            node.lock().settle(fate, &self.rng);
+        }
+        self.names = self.durable.clone();
+    }
+
     /// Whether this sync is the one that fails.
     fn sync_fails(&mut self) -> bool {
         std::mem::take(&mut self.faults.fail_next_sync)
+    }
+
+    /// Whether this sync is the one in which the power goes; it has gone then.
+    fn sync_dies(&mut self) -> bool {
+        let dies = std::mem::take(&mut self.faults.crash_next_sync);
+        if dies {
+            self.crash();
+            self.died = true;
+        }
+        dies
     }
 
     /// Splits `pending` into the changes that a sync of `dir` concerns, in order, and the others. A rename ties its two
@@ -328,6 +359,9 @@ impl Disk for Mount {
         let dir = clean(dir);
         let state = &mut *self.lock()?;
         state.directory(&dir)?;
+        if state.sync_dies() {
+            return Err(zombie());
+        }
         let concerned = state.take_pending(&dir);
         if state.sync_fails() {
             state.pending.extend(concerned.into_iter().map(|change| Change { doomed: true, ..change }));
@@ -402,6 +436,9 @@ impl File for Handle {
 
     fn sync_data(&self) -> io::Result<()> {
         let mut state = self.mount.lock()?;
+        if state.sync_dies() {
+            return Err(zombie());
+        }
         if state.sync_fails() {
             self.node.lock().fail_sync();
             return Err(io::Error::from_raw_os_error(libc::EIO));
