@@ -147,7 +147,7 @@ impl Run {
 
     fn crash(&mut self, kind: &'static str, victim: Victim, now: Duration, until: Duration) -> Duration {
         for node in self.victims(victim) {
-            match self.rng.chance(0.5) {
+            match self.rng.chance(0.7) {
                 true => self.world.crash_in_sync(node),
                 false => self.world.crash(&node.to_string()),
             }

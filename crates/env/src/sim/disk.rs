@@ -136,7 +136,8 @@ impl SimDisk {
     /// The power goes: decides what survives of what was not synced, lets go of all locks, and ends the life of all handles.
     pub fn crash(&self) {
         let state = &mut *self.state.lock();
-        state.crash();
+        let fate = Fate::draw(&state.rng);
+        state.crash(fate);
         state.died = false;
     }
 
@@ -224,10 +225,9 @@ impl State {
         Ok(node)
     }
 
-    fn crash(&mut self) {
+    fn crash(&mut self, fate: Fate) {
         self.life += 1;
         self.locks.clear();
-        let fate = Fate::draw(&self.rng);
         let mut broken = BTreeSet::new();
         for change in std::mem::take(&mut self.pending) {
             let survives = !change.dirs().any(|dir| broken.contains(dir)) && self.rng.chance(fate.keep);
@@ -252,7 +252,7 @@ impl State {
     fn sync_dies(&mut self) -> bool {
         let dies = std::mem::take(&mut self.faults.crash_next_sync);
         if dies {
-            self.crash();
+            self.crash(Fate::draw_in_sync(&self.rng));
             self.died = true;
         }
         dies

@@ -20,6 +20,12 @@ impl Fate {
         let (keep, tear) = [(0.0, 0.0), (0.0, 0.7), (0.5, 0.5), (0.9, 0.5), (1.0, 0.0)][rng.below(5) as usize];
         Self { keep, tear }
     }
+
+    /// In the middle of a sync something is mostly on its way.
+    pub(super) fn draw_in_sync(rng: &Rng) -> Self {
+        let (keep, tear) = [(0.0, 1.0), (0.0, 1.0), (0.3, 1.0), (1.0, 0.0)][rng.below(4) as usize];
+        Self { keep, tear }
+    }
 }
 
 #[derive(Debug)]
