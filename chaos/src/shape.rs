@@ -77,7 +77,8 @@ impl Shape {
         let one_of = |choices: &[u32]| choices[rng.below(choices.len() as u64) as usize];
         let (nodes, routers) = (one_of(&[3, 3, 3, 3, 4, 5, 5, 7, 9]), one_of(&[1, 2, 2, 3]));
         let (shards, regions) = (one_of(&[1, 2, 3, 3, 4]), one_of(&[1, 2, 3, 3, 3, 5, 7]).min(nodes));
-        let layers: Vec<_> = LayerKind::ALL.into_iter().filter(|_| rng.chance(0.3)).collect();
+        let chance = |kind: &LayerKind| if *kind == LayerKind::Network { 0.45 } else { 0.3 };
+        let layers: Vec<_> = LayerKind::ALL.into_iter().filter(|kind| rng.chance(chance(kind))).collect();
         // Files that have rotten unnoticed and a lost node are two of three replicas.
         let may_lose = rng.chance(0.4) && !layers.contains(&LayerKind::Rot);
         Self {
@@ -164,7 +165,7 @@ mod tests {
         assert!(shapes.iter().all(|shape| shape.processes || !shape.layers.is_empty()));
         for layer in LayerKind::ALL {
             let with = shapes.iter().filter(|shape| shape.layers.contains(&layer)).count();
-            assert!((30..100).contains(&with), "{layer:?} in {with} of 200");
+            assert!((30..125).contains(&with), "{layer:?} in {with} of 200");
         }
         assert!(shapes.iter().any(|shape| shape.nodes == 9) && shapes.iter().any(|shape| shape.regions == 7));
         assert!(shapes.iter().any(|shape| shape.lost.is_some_and(|lost| lost.is_wiped)));

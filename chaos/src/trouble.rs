@@ -137,21 +137,21 @@ impl Layer {
 
     fn network(&self) -> Trouble {
         let one_way = self.rng.chance(0.35);
-        match self.rng.below(6) {
+        match self.rng.below(7) {
             // The busiest leader, with a router through which clients still reach it: it must not answer them.
-            0 => Trouble::CutLeader { router: self.router() },
+            0 | 1 => Trouble::CutLeader { router: self.router() },
             // One node alone, or with some of the others.
-            1 => {
+            2 => {
                 let alone = self.node().to_string();
                 let with = |host: &String| *host == alone || self.rng.chance(0.25);
                 self.sides(with, one_way)
             }
-            2 => self.one_link(one_way),
-            3 => {
+            3 => self.one_link(one_way),
+            4 => {
                 let (from, to) = self.link();
                 Trouble::Flaky { from, to }
             }
-            4 => {
+            5 => {
                 let (from, to) = self.link();
                 Trouble::Flap { from, to }
             }
@@ -228,6 +228,8 @@ impl Iterator for Layer {
             Trouble::FailSync { .. } | Trouble::RouterDown { .. } | Trouble::NodesDown { .. } | Trouble::Rot { .. } => {
                 self.ms(100, 1_500)
             }
+            // So long that the others have a leader, and write what the old one does not know.
+            Trouble::CutLeader { .. } => self.ms(1_500, 5_000),
             _ => self.ms(200, 5_000),
         };
         Some((wait, trouble, lasts))

@@ -105,7 +105,7 @@ fn a_crashed_process_can_do_nothing_more() {
 fn faults_come_when_set() {
     let hardware = disk(1);
     let disk = hardware.mount();
-    hardware.set_faults(Faults { capacity_bytes: Some(10), fail_next_sync: false });
+    hardware.set_faults(Faults { capacity_bytes: Some(10), ..Faults::default() });
     let file = put(&*disk, NAMES[0], b"12345678");
     assert_eq!(file.write_at(b"abcd", 8).expect_err("full").kind(), io::ErrorKind::StorageFull);
     assert_eq!(disk.read(Path::new(NAMES[0]), 99).expect("read"), b"12345678ab", "what fits is written");
@@ -315,4 +315,25 @@ proptest! {
         prop_assert!(found == new || (done.is_err() && found == old), "{done:?} {}", found.len());
         hardware.mount().replace(path, &old).expect("what a crash left does not matter");
     }
+}
+
+#[test]
+fn the_power_goes_in_the_middle_of_a_sync() {
+    let mut torn = 0;
+    for seed in 0..40 {
+        let hardware = SimDisk::new(Rng::from_seed(seed));
+        let disk = hardware.mount();
+        let file = disk.open(Path::new("/log"), Open::Create).expect("a file");
+        disk.sync_dir(Path::new("/")).expect("synced");
+        hardware.change_faults(|faults| faults.crash_next_sync = true);
+        file.write_at(&[7; 4096], 0).expect("written");
+        assert!(!hardware.has_died() && file.sync_data().is_err() && hardware.has_died());
+        assert!(file.len().is_err(), "nothing of that life works any more");
+        hardware.crash();
+        assert!(!hardware.has_died());
+        let left = hardware.mount().read(Path::new("/log"), 4096).expect("its name was synced");
+        let whole = left.iter().filter(|byte| **byte == 7).count();
+        torn += usize::from(whole > 0 && whole < 4096);
+    }
+    assert!(torn > 10, "{torn} of 40");
 }
