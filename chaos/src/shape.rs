@@ -76,7 +76,7 @@ impl Shape {
     pub(crate) fn draw(rng: &Rng) -> Self {
         let one_of = |choices: &[u32]| choices[rng.below(choices.len() as u64) as usize];
         let (nodes, routers) = (one_of(&[3, 3, 3, 3, 4, 5, 5, 7, 9]), one_of(&[1, 2, 2, 3]));
-        let (shards, regions) = (one_of(&[1, 2, 3, 3, 4]), one_of(&[1, 2, 3, 3, 3, 5, 7]).min(nodes));
+        let (shards, regions) = (one_of(&[1, 1, 2, 3, 4]), one_of(&[1, 2, 3, 3, 3, 5, 7]).min(nodes));
         let chance = |kind: &LayerKind| if *kind == LayerKind::Network { 0.45 } else { 0.3 };
         let layers: Vec<_> = LayerKind::ALL.into_iter().filter(|kind| rng.chance(chance(kind))).collect();
         // Files that have rotten unnoticed and a lost node are two of three replicas.
