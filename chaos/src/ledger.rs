@@ -172,7 +172,12 @@ mod tests {
 
     /// The sums as prose, in lines that a person would have broken.
     fn paragraph(all: &Sum) -> String {
-        let words = format!("So far: {all}.");
+        let found = all.failed.len();
+        let sums = Sum { failed: Vec::new(), ..all.clone() };
+        let words = format!(
+            "What is in the book so far, which `chaos/ledger.jsonl` is: {sums}. The seeds that did not hold: {found}; what they \
+             found is mended, and they stay in `chaos/seeds.txt`."
+        );
         let mut lines = vec![String::new()];
         for word in words.split_whitespace() {
             let last = lines.last_mut().expect("there is a line");
