@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use meridian_env::{Clock, Context, Env, deadline};
+use meridian_env::{Clock, Context, Elapsed, Env, Instant, deadline};
 use meridian_proto::{failure_of, leader_of, v1};
 use meridian_types::{Code, Failure, GroupId, Kind, NodeId};
 use parking_lot::Mutex;
@@ -22,11 +22,12 @@ const PAUSE_MIN: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_millis(200);
 /// How long somebody waits for a version before another node is watched.
 const WATCH_LAG_MAX: Duration = Duration::from_millis(700);
-/// How long the first try of what may be repeated waits: a node that has lost its power or is cut off says nothing at all, and
-/// another one may lead by then. Doubled by each try that comes to nothing, up to what a slow disk may take, for whoever is
-/// only slow must not be asked for the same again and again.
-const TRY_MIN: Duration = Duration::from_millis(400);
+/// How long one try of what may be repeated waits: longer than a slow disk, shorter than a caller's patience with a node
+/// that is cut off and does not know it.
 const TRY_MAX: Duration = Duration::from_secs(3);
+/// How long it waits for a node that says nothing to anybody: one that has lost its power or its lines sends no word, and
+/// another one may lead by then. A node that answers others is only slow, and must not be given the same to do once more.
+const SILENCE_MAX: Duration = Duration::from_millis(400);
 /// Silence after which a watch is asked of another node: nodes repeat the version at least once a second.
 const WATCH_SILENCE_MAX: Duration = Duration::from_secs(3);
 
@@ -45,6 +46,8 @@ pub(crate) struct Inner {
     /// Somebody waits for a version that the watched node has not told of.
     behind: Notify,
     leaders: Mutex<BTreeMap<GroupId, NodeId>>,
+    /// When each node answered last.
+    heard: Mutex<BTreeMap<NodeId, Instant>>,
     /// Nodes that did not answer when they were asked last: others are asked first.
     silent: Mutex<BTreeSet<NodeId>>,
 }
@@ -80,6 +83,7 @@ impl Cluster {
             map: watch::Sender::new(Arc::default()),
             behind: Notify::new(),
             leaders: Mutex::default(),
+            heard: Mutex::default(),
             silent: Mutex::default(),
         };
         let cluster = Self { inner: Arc::new(inner) };
@@ -123,13 +127,12 @@ impl Cluster {
         call: impl Fn(NodeId, Arc<str>) -> BoxFuture<'a, Result<T, Tried>>,
     ) -> Result<T, Failure> {
         let clock = &*self.inner.env.clock;
-        let mut patience = TRY_MIN;
         let mut maybe_applied = None;
         let mut last = Failure::new(Code::NoLeader, format!("{group} has no leader that could be reached in time"));
         for attempt in 0_u32.. {
             if let Some((node, address)) = self.target(group, attempt) {
-                let end = if repeatable { context.deadline.min(clock.now() + patience) } else { context.deadline };
-                let tried = match deadline(clock, end, call(node, address)).await {
+                let end = if repeatable { context.deadline.min(clock.now() + TRY_MAX) } else { context.deadline };
+                let tried = match self.patiently(node, repeatable, end, call(node, address)).await {
                     Ok(Ok(value)) => {
                         self.note_silence(node, false);
                         self.inner.leaders.lock().insert(group, node);
@@ -141,7 +144,6 @@ impl Cluster {
                     }
                     Err(_) => {
                         self.note_silence(node, true);
-                        patience = TRY_MAX.min(2 * patience);
                         let failure = Failure::new(Code::Unknown, format!("{group} did not answer in time on {node}"));
                         Tried { failure, leader: None }
                     }
@@ -172,6 +174,25 @@ impl Cluster {
         Err(maybe_applied.unwrap_or(last))
     }
 
+    /// Waits for a call until `end`; with `repeatable`, no longer than the node is silent to everybody.
+    async fn patiently<T>(
+        &self,
+        node: NodeId,
+        repeatable: bool,
+        end: Instant,
+        mut call: BoxFuture<'_, T>,
+    ) -> Result<T, Elapsed> {
+        let clock = &*self.inner.env.clock;
+        loop {
+            let since = clock.now();
+            let step = if repeatable { end.min(since + SILENCE_MAX) } else { end };
+            match deadline(clock, step, &mut call).await {
+                Err(_) if step < end && self.inner.heard.lock().get(&node).is_some_and(|heard| *heard >= since) => {}
+                ended => return ended,
+            }
+        }
+    }
+
     /// Whom to ask at this attempt: the leader as last heard, else the replicas in turn, the preferred one first, and those that
     /// were silent only if all were.
     fn target(&self, group: GroupId, attempt: u32) -> Option<(NodeId, Arc<str>)> {
@@ -190,12 +211,12 @@ impl Cluster {
     }
 
     fn note_silence(&self, node: NodeId, is_silent: bool) {
-        let mut silent = self.inner.silent.lock();
         if is_silent {
-            silent.insert(node)
+            self.inner.silent.lock().insert(node);
         } else {
-            silent.remove(&node)
-        };
+            self.inner.silent.lock().remove(&node);
+            self.inner.heard.lock().insert(node, self.inner.env.clock.now());
+        }
     }
 
     fn note_leader(&self, group: GroupId, asked: NodeId, leader: Option<NodeId>) {
