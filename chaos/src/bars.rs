@@ -52,7 +52,8 @@ pub(crate) fn run(full: bool, book: &Path) -> io::Result<u8> {
         found && full,
     ));
     rows.push(Row::at_least("speed: simulated s a core s", "run", speed()?, 1.5));
-    rows.push(Row::ran("real processes", "no command yet".into(), "15 min, 50 power cuts", false));
+    let (what, figure, bar) = ("real processes", "no command yet".into(), "15 min, 50 power cuts".into());
+    rows.push(Row { what, from: "nothing", figure, bar, holds: false });
     for Row { what, from, figure, bar, holds } in &rows {
         let verdict = if *holds { "holds" } else { "FAILS" };
         trace::tell(&format!("{verdict}  {what:34} {figure:>28}  bar {bar:24} from: {from}"));
@@ -88,7 +89,7 @@ fn head() -> Option<String> {
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// Of some seeds, one at a time.
+/// Simulated seconds a CPU second, over some seeds.
 fn speed() -> io::Result<f64> {
     let dir = tempfile::tempdir()?;
     let ledger = dir.path().join("ledger");

@@ -10,12 +10,12 @@ use super::*;
 const CASE_HEAD: &str = "fear: A case.\ncluster of 3 nodes, 2 shards, 2 routers\n";
 
 fn file(below: &str) -> String {
-    fs::read_to_string(format!("{}/{below}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+    fs::read_to_string(format!("{}/{below}", env!("CARGO_MANIFEST_DIR"))).expect("a file of this crate")
 }
 
 fn stories() -> BTreeMap<String, String> {
-    let entries = fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts")).unwrap();
-    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let entries = fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts")).expect("the stories");
+    let names = entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("a plain name"));
     names.filter(|name| name.ends_with(".txt")).map(|name| (name.clone(), file(&format!("scripts/{name}")))).collect()
 }
 

@@ -370,7 +370,7 @@ mod tests {
             let op = |pair: &[usize]| {
                 let (deed, value) = line[pair[0] + 1..pair[1]].trim_end_matches('-').split_at(1);
                 let deed = match deed {
-                    "w" => Deed::Write(value.parse().unwrap()),
+                    "w" => Deed::Write(value.parse().expect("a write names its value")),
                     "d" => Deed::Delete,
                     _ => Deed::Read(value.parse().ok()),
                 };

@@ -1,10 +1,10 @@
 //! A trial of a whole cluster: clients that write, delete and read while nodes fail, what they were told, and whether what
 //! is read at the end agrees. The simulation and the tests of real processes hold the same trial.
 //!
-//! What judges is pure: `rows`, `faults`, `history` and `registers` know no network and count order instead of asking a
+//! What judges is pure: `rows`, `faults`, `history`, `registers` and `audit` know no network and count order instead of asking a
 //! clock. What acts reaches the cluster as any client does, through `Env`, and never looks inside it. Ships with nothing.
 
-pub mod audit; // the same by search, for one register
+pub mod audit; // one register, judged by search
 pub mod call; // single calls, and what they came to
 mod faults; // what is done to the nodes, and when
 mod history; // what was asked and told
