@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as MapEntry;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -28,6 +29,7 @@ use parking_lot::Mutex;
 use tonic::metadata::MetadataMap;
 use tonic::transport::Channel;
 
+use crate::entry;
 use crate::log::GroupLog;
 use crate::snapshot::{self, Snapshot, SnapshotData, Transfers};
 use crate::types::{Member, TypeConfig, Vote};
@@ -197,6 +199,23 @@ impl Link {
         RPCError::Timeout(Timeout { action, id: self.group.from, target: self.group.to, timeout })
     }
 
+    /// Ends `requests`, unpolled, once another leader's vote is in the log. openraft too ends them, but not before it has read
+    /// the log from where the stream is, and a later leader may have cut it below that: its debug assertion forbids that.
+    fn while_leading<S>(&self, mut requests: S) -> impl Stream<Item = AppendEntriesRequest<TypeConfig>> + use<S>
+    where
+        S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin,
+    {
+        let (log, own) = (self.log.clone(), self.group.from);
+        let leader = move || {
+            let vote = entry::decode_vote(&log.state().vote?).ok()?;
+            (vote.leader_id.node_id == own).then_some(vote.leader_id)
+        };
+        let began = leader();
+        futures::stream::poll_fn(move |context| {
+            if began.is_some() && leader() == began { requests.poll_next_unpin(context) } else { Poll::Ready(None) }
+        })
+    }
+
     async fn heartbeat(
         &mut self,
         request: AppendEntriesRequest<TypeConfig>,
@@ -232,7 +251,7 @@ impl RaftNetworkV2<TypeConfig> for Link {
 
     fn stream_append<'s, S>(
         &'s mut self,
-        mut input: S,
+        input: S,
         option: RPCOption,
     ) -> BoxFuture<'s, Result<BoxStream<'s, Result<StreamAppendResult<TypeConfig>, RpcError>>, RpcError>>
     where
@@ -241,8 +260,9 @@ impl RaftNetworkV2<TypeConfig> for Link {
         if self.purpose == Purpose::Control {
             return openraft::network::stream_append_sequential(self, input, option);
         }
+        let mut requests = self.while_leading(input);
         Box::pin(async move {
-            let Some(first) = input.next().await else {
+            let Some(first) = requests.next().await else {
                 return Ok(futures::stream::empty().boxed());
             };
             let last = first.entries.last().map_or(first.prev_log_id, |entry| Some(entry.log_id));
@@ -258,7 +278,7 @@ impl RaftNetworkV2<TypeConfig> for Link {
                 ends.store(is_void, Ordering::Relaxed);
                 std::future::ready(!is_void)
             };
-            let outbound = futures::stream::iter([first]).chain(input).take_while(lives).map(move |request| {
+            let outbound = futures::stream::iter([first]).chain(requests).take_while(lives).map(move |request| {
                 count.fetch_add(1, Ordering::Relaxed);
                 wire::append_out(group, request)
             });
