@@ -40,7 +40,7 @@ pub trait Disk: Send + Sync + Debug + 'static {
     /// Makes a directory and its parents, durably; one that exists is fine.
     fn create_dir(&self, dir: &Path) -> io::Result<()>;
 
-    /// Makes the names in a directory durable.
+    /// Makes the names in a directory durable. An error is as final as one of [`File::sync_data`].
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
 
     /// Takes the lock file at `path` (made if absent) until the value is dropped. An error of kind `WouldBlock` if another
@@ -85,7 +85,7 @@ pub trait File: Send + Sync + Debug {
     /// Writes all bytes; not durable before `sync_data`.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
 
-    /// Makes all that was written durable. After an error nothing is known: halt, never try again.
+    /// Makes all that was written durable. After an error nothing is known: halt, never try again. So none is [`is_full`].
     fn sync_data(&self) -> io::Result<()>;
 
     /// Size in bytes.

@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use crate::{Disk, File, Lock, Open};
+use crate::{Disk, File, Lock, Open, is_full};
 
 /// Zeros are written in pieces of this many bytes.
 const ZEROS: usize = 1 << 20;
@@ -19,11 +19,20 @@ pub(super) fn at<'a>(deed: &'a str, path: &'a Path) -> impl Fn(io::Error) -> io:
     move |error| io::Error::new(error.kind(), format!("{deed} {}: {error}", path.display()))
 }
 
+/// As `at`, for a sync: a disk that turns out to have no space after it took what was written has lost it, so that freed space
+/// mends nothing.
+fn not_synced<'a>(deed: &'a str, path: &'a Path) -> impl Fn(io::Error) -> io::Error + 'a {
+    move |error| match at(deed, path)(error) {
+        full if is_full(&full) => io::Error::other(full),
+        error => error,
+    }
+}
+
 /// Makes the names in `dir` durable.
 pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
     // The parent of a plain name is the empty path, which no system call takes for the working directory.
     let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
-    fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(at("sync directory", dir))
+    fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(not_synced("sync directory", dir))
 }
 
 /// The directory that holds the name `path`.
@@ -138,7 +147,7 @@ impl File for OpenFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.file.sync_data().map_err(at("sync", &self.path))
+        self.file.sync_data().map_err(not_synced("sync", &self.path))
     }
 
     fn len(&self) -> io::Result<u64> {
@@ -154,5 +163,19 @@ impl File for OpenFile {
             end += piece;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sync_that_finds_no_space_does_not_pass() {
+        let full = || io::Error::from(io::ErrorKind::StorageFull);
+        assert!(is_full(&at("write", Path::new("f"))(full())), "what was not taken can be written later");
+        let lost = not_synced("sync", Path::new("f"))(full());
+        assert!(!is_full(&lost));
+        assert_eq!(lost.to_string(), "sync f: no storage space");
     }
 }
