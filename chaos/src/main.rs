@@ -13,6 +13,7 @@ mod bars; // what is demanded of it
 mod invariants; // what holds of replicas at any time
 mod ledger; // what became of each seed
 mod mutants; // whether the judge finds planted faults
+mod real; // real processes
 mod record; // what a run was
 mod report; // a run as a page
 mod scenario; // what every run does
@@ -121,6 +122,8 @@ enum Command {
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
         jobs: u16,
     },
+    /// Start a cluster of real processes, let the machine break it, and demand the same of it
+    Real(real::Options),
     /// Add up what ledgers say
     Ledger {
         /// The ledgers
@@ -173,6 +176,7 @@ fn main() -> ExitCode {
         Command::Sweep { seeds, length, jobs, ledger } => sweep::run(seeds, length.seconds, jobs, ledger),
         Command::Verify { seeds, length } => verify::run(seeds, length.seconds),
         Command::Script { files, seed, trace, jobs } => script(files, seed, trace.as_deref(), jobs),
+        Command::Real(options) => real::run(options),
         Command::Ledger { files, commit, book } => sum(&files, commit.as_deref(), book.as_deref()),
         Command::Bars { full, book } => bars::run(full, &book),
     };
@@ -235,5 +239,6 @@ fn exit_code(broken: &Broken) -> u8 {
         Broken::Safety(_) => 1,
         Broken::Liveness(_) => 2,
         Broken::Crash(_) => 3,
+        Broken::Harness(_) => HARNESS,
     }
 }

@@ -71,6 +71,7 @@ impl Record {
             Broken::Safety(_) => "safety",
             Broken::Liveness(_) => "liveness",
             Broken::Crash(_) => "crash",
+            Broken::Harness(_) => "harness",
         });
         page.breaches = broken.map(|broken| Breach { at: elapsed, text: broken.to_string() }).into_iter().collect();
         let told = |told| answers.iter().filter(|answer| answer.told == told).count() as u64;

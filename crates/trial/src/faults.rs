@@ -41,8 +41,7 @@ enum Kind {
 pub struct Faults {
     rng: Rng,
     nodes: u64,
-    kinds: Vec<Kind>,
-    deck: Vec<Kind>,
+    deck: Deck<Kind>,
 }
 
 impl Faults {
@@ -53,19 +52,8 @@ impl Faults {
     pub fn new(rng: Rng, nodes: usize, away: bool) -> Self {
         let mut kinds = vec![Kind::KillNode, Kind::PauseNode, Kind::PauseLeader];
         kinds.extend(away.then_some(Kind::Away));
-        let mut first = vec![Kind::KillLeader, Kind::KillAll];
-        shuffle(&rng, &mut kinds);
-        shuffle(&rng, &mut first);
-        kinds.append(&mut first);
-        Self { rng, nodes: nodes as u64, deck: kinds.clone(), kinds }
-    }
-
-    fn draw(&mut self) -> Kind {
-        if self.deck.is_empty() {
-            shuffle(&self.rng, &mut self.kinds);
-            self.deck.clone_from(&self.kinds);
-        }
-        self.deck.pop().expect("it was filled")
+        let deck = Deck::new(&rng, kinds, vec![Kind::KillLeader, Kind::KillAll]);
+        Self { rng, nodes: nodes as u64, deck }
     }
 
     fn ms(&self, from: u64, to: u64) -> Duration {
@@ -79,7 +67,7 @@ impl Iterator for Faults {
     fn next(&mut self) -> Option<Self::Item> {
         let wait = self.ms(500, 2_500);
         let node = self.rng.below(self.nodes) as usize;
-        let fault = match self.draw() {
+        let fault = match self.deck.draw(&self.rng) {
             Kind::KillNode => Fault::Kill(Victim::Node(node), self.ms(100, 1_500)),
             Kind::KillLeader => Fault::Kill(Victim::Leader, self.ms(100, 1_500)),
             Kind::KillAll => Fault::Kill(Victim::All, self.ms(100, 1_500)),
@@ -91,9 +79,34 @@ impl Iterator for Faults {
     }
 }
 
-fn shuffle(rng: &Rng, kinds: &mut [Kind]) {
-    for last in (1..kinds.len()).rev() {
-        kinds.swap(last, rng.below(last as u64 + 1) as usize);
+/// Cards that are drawn each once a round, in a drawn order.
+#[derive(Debug)]
+pub(crate) struct Deck<T> {
+    cards: Vec<T>,
+    left: Vec<T>,
+}
+
+impl<T: Clone> Deck<T> {
+    /// In the first round those of `first` come before `others`. There must be a card.
+    pub(crate) fn new(rng: &Rng, mut others: Vec<T>, mut first: Vec<T>) -> Self {
+        shuffle(rng, &mut others);
+        shuffle(rng, &mut first);
+        others.append(&mut first);
+        Self { left: others.clone(), cards: others }
+    }
+
+    pub(crate) fn draw(&mut self, rng: &Rng) -> T {
+        if self.left.is_empty() {
+            shuffle(rng, &mut self.cards);
+            self.left.clone_from(&self.cards);
+        }
+        self.left.pop().expect("it was filled")
+    }
+}
+
+fn shuffle<T>(rng: &Rng, cards: &mut [T]) {
+    for last in (1..cards.len()).rev() {
+        cards.swap(last, rng.below(last as u64 + 1) as usize);
     }
 }
 

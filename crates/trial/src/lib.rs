@@ -2,7 +2,8 @@
 //! is read at the end agrees. The simulation and the tests of real processes hold the same trial.
 //!
 //! What judges is pure: `rows`, `faults`, `history`, `registers` and `audit` know no network and count order instead of asking a
-//! clock. What acts reaches the cluster as any client does, through `Env`, and never looks inside it. Ships with nothing.
+//! clock. What acts reaches the cluster as any client does, through `Env`, and never looks inside it; `real` alone starts
+//! processes and asks the machine for faults. Ships with nothing.
 
 pub mod audit; // one register, judged by search
 pub mod call; // single calls, and what they came to
@@ -11,6 +12,7 @@ mod history; // what was asked and told
 mod lines; // writes over HTTP
 mod load; // the clients
 mod nodes; // what nodes say of themselves
+pub mod real; // real processes, under real faults
 mod registers; // whether an answer agrees with it
 mod rows; // what is written
 mod verify; // the end of a trial

@@ -98,6 +98,11 @@ impl Load {
         self.shared.history.lock().rows(Told::Acked)
     }
 
+    /// Requests acknowledged so far.
+    pub fn acked_requests(&self) -> usize {
+        self.shared.answers.lock().iter().filter(|answer| answer.told == Told::Acked).count()
+    }
+
     /// What clients were told of writes and deletes, in the order in which they were told.
     pub fn answers(&self) -> Vec<Answer> {
         self.shared.answers.lock().clone()

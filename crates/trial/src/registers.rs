@@ -12,6 +12,7 @@
 mod tests;
 
 use std::collections::BTreeMap;
+use std::io;
 use std::ops::Range;
 
 use meridian_types::{TimeRange, Timestamp, Value};
@@ -91,6 +92,15 @@ pub enum Broken {
     /// A process failed by itself.
     #[error("crash: {0}")]
     Crash(String),
+    /// Nothing of the product: the trial could not be held.
+    #[error("harness: {0}")]
+    Harness(String),
+}
+
+impl From<io::Error> for Broken {
+    fn from(error: io::Error) -> Self {
+        Self::Harness(error.to_string())
+    }
 }
 
 /// What a question covers: all fields of some rows.

@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
-/// Lines of a child's output that are printed when a test fails.
+/// Lines of a child's output that are printed when a trial fails.
 const TAIL_LINES: usize = 40;
 
 /// A running child; dropping it kills it.
@@ -17,11 +17,11 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts `command`; its output is added to `log`. Call it from the thread that waits for the test's end: the child dies
-    /// with the thread that started it, so that not even a killed test leaves it behind.
-    pub(crate) fn start(name: &str, mut command: Command, log: &Path) -> Self {
-        let output = std::fs::OpenOptions::new().create(true).append(true).open(log).expect("a file for its output");
-        let errors = output.try_clone().expect("a second handle to it");
+    /// Starts `command`; its output is added to `log`. Call it from the thread that waits for the trial's end: the child dies
+    /// with the thread that started it, so that not even a killed trial leaves it behind.
+    pub(crate) fn start(name: &str, mut command: Command, log: &Path) -> io::Result<Self> {
+        let output = std::fs::OpenOptions::new().create(true).append(true).open(log)?;
+        let errors = output.try_clone()?;
         command.stdin(Stdio::null()).stdout(output).stderr(errors);
         // SAFETY: the closure calls one function that is safe between fork and exec, and touches no memory of the parent.
         unsafe {
@@ -30,8 +30,9 @@ impl Process {
                 _ => Err(io::Error::last_os_error()),
             });
         }
-        let child = command.spawn().unwrap_or_else(|error| panic!("{name} does not start: {error}"));
-        Self { name: name.to_owned(), child }
+        let program = command.get_program().display().to_string();
+        let why = |error: io::Error| io::Error::new(error.kind(), format!("{name} does not start: {program}: {error}"));
+        Ok(Self { name: name.to_owned(), child: command.spawn().map_err(why)? })
     }
 
     /// SIGKILL; returns when it is gone.
