@@ -8,6 +8,7 @@ use std::process::Command;
 use meridian_types::Mutant;
 
 use crate::ledger::{self, Sum};
+use crate::real::Run;
 use crate::{mutants, sweep, trace, verify};
 
 /// Simulated seconds of writes a seed.
@@ -36,7 +37,7 @@ impl Row {
 }
 
 /// Shows all rows; the exit code is 0 only if every one holds.
-pub(crate) fn run(full: bool, book: &Path) -> io::Result<u8> {
+pub(crate) fn run(full: bool, book: &Path, real: &Path) -> io::Result<u8> {
     let book: Vec<Sum> = ledger::lines(book)?;
     let mut rows = from_book(&book);
     let seeds = if full { 30 } else { 2 };
@@ -52,8 +53,7 @@ pub(crate) fn run(full: bool, book: &Path) -> io::Result<u8> {
         found && full,
     ));
     rows.push(Row::at_least("speed: simulated s a core s", "run", speed()?, 1.5));
-    let (what, figure, bar) = ("real processes", "no command yet".into(), "15 min, 50 power cuts".into());
-    rows.push(Row { what, from: "nothing", figure, bar, holds: false });
+    rows.extend(from_real(&ledger::lines(real)?));
     for Row { what, from, figure, bar, holds } in &rows {
         let verdict = if *holds { "holds" } else { "FAILS" };
         trace::tell(&format!("{verdict}  {what:34} {figure:>28}  bar {bar:24} from: {from}"));
@@ -78,14 +78,31 @@ fn from_book(book: &[Sum]) -> Vec<Row> {
         Row::at_least("ledger: simulated hours", "book", hours(&all), 10.0),
         Row::at_least("ledger: acknowledged requests", "book", all.acked_batches as f64, 100_000.0),
         Row::at_least("ledger: rarest kind of fault", "book", rarest as f64, 100.0),
-        Row::at_least("ledger: seeds on this commit", "book", last.seeds as f64, 300.0),
-        Row::at_least("ledger: hours on this commit", "book", hours(&last), 1.0),
+        Row::at_least("ledger: seeds on this code", "book", last.seeds as f64, 300.0),
+        Row::at_least("ledger: hours on this code", "book", hours(&last), 1.0),
     ]
 }
 
-/// The commit that is checked out, if this is a clone.
+/// Runs of real processes that held: how long they were killed and paused, and how often the power of their disks was cut.
+fn from_real(runs: &[Run]) -> Vec<Row> {
+    let held = || runs.iter().filter(|run| run.outcome == "held");
+    let count =
+        |kinds: &[&str]| held().flat_map(|run| kinds.iter().filter_map(|kind| run.held.faults.get(*kind))).sum::<u64>();
+    let minutes: u64 = held()
+        .filter(|run| ["kill", "pause"].iter().all(|kind| run.held.faults.contains_key(*kind)))
+        .map(|run| run.minutes)
+        .sum();
+    vec![
+        Row::at_least("real: minutes of kills and pauses", "real book", minutes as f64, 15.0),
+        Row::at_least("real: power cuts", "real book", count(&["power cut", "power cut of all"]) as f64, 50.0),
+        Row::at_least("real: of all nodes at once", "real book", count(&["power cut of all"]) as f64, 1.0),
+    ]
+}
+
+/// The last commit that changed what runs, if this is a clone: books and texts change after it.
 fn head() -> Option<String> {
-    let output = Command::new("git").args(["rev-parse", "HEAD"]).output().ok()?;
+    let but = [":!*.md", ":!*.jsonl"];
+    let output = Command::new("git").args(["log", "-1", "--format=%H", "--", "."]).args(but).output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 

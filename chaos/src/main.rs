@@ -124,6 +124,12 @@ enum Command {
     },
     /// Start a cluster of real processes, let the machine break it, and demand the same of it
     Real(real::Options),
+    /// Judge once more what a run of real processes has written down
+    Judge {
+        /// What `real --history` wrote
+        #[arg(value_name = "FILE")]
+        history: PathBuf,
+    },
     /// Add up what ledgers say
     Ledger {
         /// The ledgers
@@ -144,6 +150,9 @@ enum Command {
         /// The book; its long rows are read, not run
         #[arg(long, value_name = "FILE", default_value = "chaos/ledger.jsonl")]
         book: PathBuf,
+        /// The book of real processes
+        #[arg(long, value_name = "FILE", default_value = "chaos/real.jsonl")]
+        real: PathBuf,
     },
 }
 
@@ -177,8 +186,9 @@ fn main() -> ExitCode {
         Command::Verify { seeds, length } => verify::run(seeds, length.seconds),
         Command::Script { files, seed, trace, jobs } => script(files, seed, trace.as_deref(), jobs),
         Command::Real(options) => real::run(options),
+        Command::Judge { history } => real::judge(&history),
         Command::Ledger { files, commit, book } => sum(&files, commit.as_deref(), book.as_deref()),
-        Command::Bars { full, book } => bars::run(full, &book),
+        Command::Bars { full, book, real } => bars::run(full, &book, &real),
     };
     ExitCode::from(done.unwrap_or_else(|error| {
         trace::tell(&format!("the judge failed: {error}"));

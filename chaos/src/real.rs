@@ -10,8 +10,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use meridian_env::Rng;
-use meridian_trial::Broken;
 use meridian_trial::real::{self, Held, Kind, Trial};
+use meridian_trial::{Broken, Judged, judge_file};
 use serde::{Deserialize, Serialize};
 
 use crate::{exit_code, ledger, trace};
@@ -28,6 +28,9 @@ pub(crate) struct Options {
     /// From what rows and faults are drawn; a fresh one if none is named
     #[arg(long)]
     seed: Option<u64>,
+    /// Where to write down what was asked, told and read, for `judge`; a new file
+    #[arg(long, value_name = "FILE")]
+    history: Option<PathBuf>,
     /// The binary whose processes are started; by default the one beside this one
     #[arg(long, value_name = "FILE")]
     meridian: Option<PathBuf>,
@@ -74,7 +77,7 @@ pub(crate) fn run(options: Options) -> io::Result<u8> {
     let kinds = options.faults.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(",");
     trace::tell(&format!("{} minutes of {kinds}, seed {seed}", options.minutes));
     let length = Duration::from_secs(60 * options.minutes);
-    let trial = Trial { meridian, kinds: options.faults, length, rng: Rng::from_seed(seed) };
+    let trial = Trial { meridian, kinds: options.faults, length, rng: Rng::from_seed(seed), history: options.history };
     let held = hold(&trial)?;
     let said = match &held {
         Ok(held) => told(held),
@@ -87,6 +90,22 @@ pub(crate) fn run(options: Options) -> io::Result<u8> {
         ledger::add(&book, &Run { commit, seed, minutes: options.minutes, outcome, held })?;
     }
     Ok(held.map_or_else(|broken| exit_code(&broken), |_| 0))
+}
+
+/// Judges what an earlier run has written down.
+pub(crate) fn judge(history: &Path) -> io::Result<u8> {
+    let at = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", history.display()));
+    let file = std::fs::OpenOptions::new().read(true).open(history).map_err(at)?;
+    match judge_file(io::BufReader::new(file)) {
+        Ok(Judged { ops, reads, values }) => {
+            trace::tell(&format!("every promise held: {ops} operations, {reads} answers with {values} values"));
+            Ok(0)
+        }
+        Err(broken) => {
+            trace::tell(&format!("{}: {broken}", history.display()));
+            Ok(exit_code(&broken))
+        }
+    }
 }
 
 fn told(held: &Held) -> String {

@@ -24,6 +24,8 @@ const HEAL_MAX: Duration = Duration::from_secs(120);
 const BURIED: Duration = Duration::from_millis(400);
 /// Rows that a run must have had acknowledged to say anything.
 const ACKED_MIN: usize = 100;
+/// For how much longer clients may write for that, when all is well again: some seeds leave their only router no second of peace.
+const CATCH_UP_MAX: Duration = Duration::from_secs(10);
 
 /// What a node waits for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -80,7 +82,7 @@ pub(crate) fn run(seed: u64, seconds: u64, again: &str) -> Ran {
     let rng = Rng::from_seed(seed).child("trial");
     let writes_end = Duration::from_secs(seconds);
     let shape = Shape::draw(&Rng::from_seed(seed).child("shape"));
-    let mut world = World::new(seed, shape, writes_end + HEAL_MAX);
+    let mut world = World::new(seed, shape, writes_end + CATCH_UP_MAX + HEAL_MAX);
     let clients = workload::start(&mut world, &rng);
     let nodes = world.shape.nodes as usize;
     let faults = world.shape.processes.then(|| Faults::new(rng.child("faults"), nodes, true));
@@ -117,7 +119,9 @@ impl Run {
             let is_writing = now < writes_end;
             if is_writing {
                 self.hit(now);
-            } else {
+            } else if self.clients.load.is_running()
+                && (self.clients.load.acked() >= ACKED_MIN || now >= writes_end + CATCH_UP_MAX)
+            {
                 self.clients.load.stop();
             }
             // A fault that came last ends after the writes.

@@ -8,7 +8,7 @@ mod sight; // who leads, and what else can be seen
 mod told; // whether rows are as clients were told
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -371,7 +371,7 @@ impl Teller {
                 let (nodes, copies) = (self.sight.shape.addresses(), self.sight.shape.copies());
                 let until = until.max(self.env.clock.now() + HASH_MAX);
                 wait_settled(&self.env, &nodes, copies, until).await?;
-                checksums(&self.env, &nodes, copies, until).await?;
+                checksums(&self.env, (&nodes, copies), &BTreeMap::new(), until).await?;
                 Ok(())
             }
             Condition::Metric { name, process, number } => {

@@ -214,7 +214,7 @@ async fn judge(env: &Env, shape: &Shape, clients: &Clients) -> Result<Checked, B
     let (nodes, until) = (shape.addresses(), env.clock.now() + HEAL_MAX);
     wait_settled(env, &nodes, shape.copies(), until).await?;
     let checked = serves(env, shape, &clients.load).await?;
-    checksums(env, &nodes, shape.copies(), until).await?;
+    checksums(env, (&nodes, shape.copies()), &clients.load.last_entries(), until).await?;
     Ok(checked)
 }
 
@@ -238,5 +238,5 @@ async fn serves(env: &Env, shape: &Shape, load: &Load) -> Result<Checked, Broken
     for front in &fronts {
         load.write_once(env, front, until).await?;
     }
-    verify(env, &fronts, &load.judge()?, until).await
+    verify(env, &fronts, &load.judge()?, until, |_| Ok(())).await
 }

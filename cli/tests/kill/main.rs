@@ -70,7 +70,7 @@ fn killed_and_paused_nodes_lose_nothing() {
     let rng = rng("killed_and_paused_nodes_lose_nothing");
     alone(async |env| {
         let (kinds, length) = (vec![Kind::Kill, Kind::Pause], Duration::from_secs(seconds()));
-        trial::run(env, &Trial { meridian: meridian().to_owned(), kinds, length, rng }).await.map(drop)
+        trial::run(env, &Trial { meridian: meridian().to_owned(), kinds, length, rng, history: None }).await.map(drop)
     });
 }
 
@@ -114,5 +114,5 @@ async fn catches_up(env: &Env, cluster: &mut Cluster, rng: &Rng) -> Result<(), B
     let began = env.clock.now();
     wait_settled(env, &cluster.nodes(), NODES, began + SETTLE_MAX).await?;
     say(&format!("  level after {:.1} s", (env.clock.now() - began).as_secs_f64()));
-    judge(env, cluster, &load, Duration::from_secs(seconds())).await.map(drop)
+    judge(env, cluster, &load, Duration::from_secs(seconds()), |_| Ok(())).await.map(drop)
 }

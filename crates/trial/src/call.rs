@@ -14,6 +14,7 @@ use tonic::{Response, Status};
 use crate::history::Told;
 use crate::registers::{Scope, Violation};
 use crate::rows::{DATABASE, Delete, Field, MEASUREMENTS, Place, Row, Series};
+use crate::witness::Witness;
 
 /// How long a client waits for one answer.
 pub(crate) const ANSWER_MAX: Duration = Duration::from_secs(4);
@@ -46,20 +47,20 @@ pub(crate) async fn create_database(env: &Env, channel: Channel) -> Result<(), F
     call(env, AdminClient::new(channel).create_database(request)).await.map(drop)
 }
 
-/// Sends rows once; the shards that have them.
-pub(crate) async fn write(env: &Env, channel: Channel, request: v1::WriteRequest) -> Result<Vec<u32>, Failure> {
+/// Sends rows once; the entries that have them.
+pub(crate) async fn write(env: &Env, channel: Channel, request: v1::WriteRequest) -> Result<Vec<Witness>, Failure> {
     let reply = call(env, DataClient::new(channel).write(request)).await?;
     match reply.error {
-        None if reply.rejected_total == 0 => Ok(reply.witnesses.iter().map(|witness| witness.shard).collect()),
+        None if reply.rejected_total == 0 => Ok(reply.witnesses.iter().map(Witness::from).collect()),
         None => Err(Failure::new(Code::PartlyRefused, format!("{:?}", reply.rejected))),
         Some(error) => Err(error.into()),
     }
 }
 
-/// Sends a delete once; the shards that have done it.
-pub(crate) async fn delete(env: &Env, channel: Channel, request: v1::DeleteRequest) -> Result<Vec<u32>, Failure> {
+/// Sends a delete once; the entries that have it.
+pub(crate) async fn delete(env: &Env, channel: Channel, request: v1::DeleteRequest) -> Result<Vec<Witness>, Failure> {
     let reply = call(env, DataClient::new(channel).delete(request)).await?;
-    Ok(reply.witnesses.iter().map(|witness| witness.shard).collect())
+    Ok(reply.witnesses.iter().map(Witness::from).collect())
 }
 
 /// A delete as gRPC carries it.

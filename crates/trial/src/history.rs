@@ -4,10 +4,14 @@
 //! An outcome is acked, refused or unknown; a timeout is unknown, never refused, and an unknown operation may take effect
 //! at any later time.
 
+use serde::{Deserialize, Serialize};
+
 use crate::rows::{Delete, Row};
+use crate::witness::Witness;
 
 /// What a client was told of what it asked.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Told {
     /// It is done, and seen by every read from here on.
     Acked,
@@ -18,7 +22,8 @@ pub enum Told {
 }
 
 /// What was asked.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Deed {
     /// Rows of one request.
     Write(Vec<Row>),
@@ -34,13 +39,15 @@ pub struct OpId(usize);
 pub(crate) type Tick = u64;
 
 /// What was asked, when, and what came of it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Op {
     pub(crate) deed: Deed,
     pub(crate) began: Tick,
     /// When the outcome was told; of no meaning while that is unknown.
     pub(crate) ended: Tick,
     pub(crate) told: Told,
+    /// The entries that the acknowledgement names, as far as it does.
+    pub(crate) witnesses: Vec<Witness>,
 }
 
 /// All operations of a trial.
@@ -60,7 +67,7 @@ impl History {
     /// An operation begins: call it before anything is sent. What is never told stays unknown.
     pub fn begin(&mut self, deed: Deed) -> OpId {
         let began = self.tick();
-        self.ops.push(Op { deed, began, ended: began, told: Told::Unknown });
+        self.ops.push(Op { deed, began, ended: began, told: Told::Unknown, witnesses: Vec::new() });
         OpId(self.ops.len() - 1)
     }
 
@@ -69,6 +76,12 @@ impl History {
         let ended = self.tick();
         let op = &mut self.ops[op.0];
         (op.ended, op.told) = (ended, told);
+    }
+
+    /// As [`History::told`], of what was acknowledged with the entries that have it.
+    pub fn acked(&mut self, op: OpId, witnesses: Vec<Witness>) {
+        self.ops[op.0].witnesses = witnesses;
+        self.told(op, Told::Acked);
     }
 
     /// Rows of writes with this outcome.

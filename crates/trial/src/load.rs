@@ -1,6 +1,7 @@
 //! The clients of a trial: they write, delete and read until they are told to stop, and record what they were told.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -12,10 +13,12 @@ use meridian_types::{Code, Failure, Timestamp};
 use parking_lot::Mutex;
 
 use crate::call;
+use crate::file;
 use crate::history::{Deed, History, OpId, Told};
 use crate::lines;
 use crate::registers::{Broken, Read, Registers, Scope, Violation};
 use crate::rows::{DATABASE, Generator, Row};
+use crate::witness::{self, Witness};
 
 /// How often a client sends a request with the same id at most; some give up earlier, so that some outcomes stay unknown.
 const TRIES_MAX: u64 = 3;
@@ -114,9 +117,21 @@ impl Load {
         format!("{}; {reads} reads in between", self.shared.history.lock())
     }
 
-    /// The registers of all that was asked and told, and whether the answers that came in between agree with it. Call it when
-    /// all clients have ended.
+    /// The last entry of each shard that an acknowledgement has named.
+    pub fn last_entries(&self) -> BTreeMap<u32, u64> {
+        witness::last(&self.shared.history.lock().ops)
+    }
+
+    /// Writes down what was asked, told and read in between, for [`crate::judge_file`]. Call it when all clients have ended.
+    pub fn write(&self, out: &mut dyn io::Write) -> io::Result<()> {
+        file::write_history(out, &self.shared.history.lock())?;
+        self.shared.reads.lock().iter().flatten().try_for_each(|read| file::write_read(out, read))
+    }
+
+    /// The registers of all that was asked and told, and whether the entries that were named and the answers that came in between
+    /// agree with it. Call it when all clients have ended.
     pub fn judge(&self) -> Result<Registers, Violation> {
+        witness::check(&self.shared.history.lock().ops)?;
         let registers = Registers::of(&self.shared.history.lock());
         for read in &*self.shared.reads.lock() {
             registers.check(read.as_ref().map_err(Clone::clone)?)?;
@@ -140,9 +155,9 @@ impl Load {
             let (op, rows) = self.begin_write(&env);
             let pending = session.request();
             let request = write_out(&rows, &pending);
-            let (told, shards, expired) = repeated(&env, || call::write(&env, channel.clone(), request.clone())).await;
+            let (told, entries, expired) = repeated(&env, || call::write(&env, channel.clone(), request.clone())).await;
             tracing::debug!(serial = rows[0].serial, rows = rows.len(), ?told, "write");
-            self.told(&env, op, told, shards);
+            self.told(&env, op, told, entries);
             if expired {
                 session = Session::begin(&env);
                 late.clear();
@@ -161,8 +176,8 @@ impl Load {
         let request = write_out(&rows, &pending);
         loop {
             match call::write(env, channel.clone(), request.clone()).await {
-                Ok(shards) => {
-                    self.told(env, op, Told::Acked, shards);
+                Ok(entries) => {
+                    self.told(env, op, Told::Acked, entries);
                     return Ok(());
                 }
                 Err(failure) if env.clock.now() > until => {
@@ -183,10 +198,10 @@ impl Load {
                 let op = self.shared.history.lock().begin(Deed::Delete(delete));
                 let pending = session.request();
                 let request = call::delete_out(&delete, pending.id, pending.pending_from());
-                let (told, shards, expired) =
+                let (told, entries, expired) =
                     repeated(&env, || call::delete(&env, channel.clone(), request.clone())).await;
                 tracing::debug!(?delete, ?told, "delete");
-                self.told(&env, op, told, shards);
+                self.told(&env, op, told, entries);
                 if expired {
                     session = Session::begin(&env);
                 }
@@ -247,8 +262,12 @@ impl Load {
         (op, rows)
     }
 
-    fn told(&self, env: &Env, op: OpId, told: Told, shards: Vec<u32>) {
-        self.shared.history.lock().told(op, told);
+    fn told(&self, env: &Env, op: OpId, told: Told, entries: Vec<Witness>) {
+        let shards = entries.iter().map(|entry| entry.shard).collect();
+        match told {
+            Told::Acked => self.shared.history.lock().acked(op, entries),
+            _ => self.shared.history.lock().told(op, told),
+        }
         self.shared.answers.lock().push(Answer { at: env.clock.wall(), told, shards });
     }
 
@@ -266,16 +285,16 @@ fn write_out(rows: &[Row], pending: &Pending) -> v1::WriteRequest {
     }
 }
 
-/// Sends a request until it is acknowledged or its client gives up; what it came to, which shards say so, and whether shards have
-/// forgotten the session: they remember so many, and others have come since.
-async fn repeated<F>(env: &Env, mut send: impl FnMut() -> F) -> (Told, Vec<u32>, bool)
+/// Sends a request until it is acknowledged or its client gives up; what it came to, the entries that have it, and whether shards
+/// have forgotten the session: they remember so many, and others have come since.
+async fn repeated<F>(env: &Env, mut send: impl FnMut() -> F) -> (Told, Vec<Witness>, bool)
 where
-    F: Future<Output = Result<Vec<u32>, Failure>>,
+    F: Future<Output = Result<Vec<Witness>, Failure>>,
 {
     let (mut told, mut expired) = (Told::Refused, false);
     for _ in 0..1 + env.rng.below(TRIES_MAX) {
         let failure = match send().await {
-            Ok(shards) => return (Told::Acked, shards, expired),
+            Ok(entries) => return (Told::Acked, entries, expired),
             Err(failure) => failure,
         };
         tracing::debug!(code = %failure.code, why = failure.message, "not acknowledged");

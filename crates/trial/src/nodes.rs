@@ -86,14 +86,23 @@ fn unsettled(statuses: &[Option<v1::NodeStatusReply>], copies: usize) -> Option<
     })
 }
 
-/// Has every shard hashed at one entry by all of its `copies` replicas, and compares; how many shards there were.
-pub async fn checksums(env: &Env, nodes: &[String], copies: usize, until: Instant) -> Result<usize, Broken> {
+/// Has every shard hashed at one entry by all of its `copies` replicas, and compares; how many shards there were. That entry comes
+/// after the last one that an acknowledgement has named (`acked`).
+pub async fn checksums(
+    env: &Env,
+    (nodes, copies): (&[String], usize),
+    acked: &BTreeMap<u32, u64>,
+    until: Instant,
+) -> Result<usize, Broken> {
     let statuses = statuses(env, nodes).await;
     let groups = statuses.iter().flatten().flat_map(|status| &status.groups).map(|group| group.group);
     let shards: BTreeSet<u32> = groups.filter(|group| *group != META).collect();
     for shard in &shards {
         loop {
             let index = ask_checksum(env, nodes, *shard, until).await?;
+            if let Some(acked) = acked.get(shard).filter(|acked| **acked >= index) {
+                return Err(Violation::CutShort { shard: *shard, acked: *acked, last: index }.into());
+            }
             let round = until.min(env.clock.now() + ROUND_MAX);
             match compare(env, (nodes, copies), *shard, index, round).await {
                 Err(Broken::Liveness(_)) if env.clock.now() < until => {}

@@ -11,7 +11,8 @@ mod process; // one process
 mod tool; // the machine's commands
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
+use std::fs::File;
+use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -23,9 +24,10 @@ pub use self::cluster::{Cluster, NODES};
 pub use self::plan::Kind;
 use self::plan::{Deed, Plan, Step};
 use crate::faults::Victim;
+use crate::file;
 use crate::load::{Load, create_database};
 use crate::nodes::{busiest, checksums, wait_settled};
-use crate::registers::Broken;
+use crate::registers::{Broken, Read};
 use crate::rows::Generator;
 use crate::verify::verify;
 
@@ -48,6 +50,8 @@ pub struct Trial {
     pub length: Duration,
     /// From where rows and faults are drawn.
     pub rng: Rng,
+    /// Where to write down what was asked, told and read: a new file.
+    pub history: Option<PathBuf>,
 }
 
 /// What a trial was.
@@ -108,14 +112,19 @@ async fn hold(env: &Env, cluster: &mut Cluster, trial: &Trial) -> Result<Held, B
     }
     end_clients(env, &load, clients).await?;
     say(&format!("  {}", load.summary()));
-    judge(env, cluster, &load, trial.length).await?;
+    let create = |path: &PathBuf| File::options().create_new(true).write(true).open(path).map(BufWriter::new);
+    let mut file = trial.history.as_ref().map(create).transpose()?;
+    file.as_mut().map_or(Ok(()), |file| load.write(file))?;
+    let mut keep = |read: &Read| file.as_mut().map_or(Ok(()), |file| file::write_read(file, read));
+    judge(env, cluster, &load, trial.length, &mut keep).await?;
     if load.acked() < ACKED_MIN {
         return Err(Broken::Liveness(format!("fewer than {ACKED_MIN} rows were acknowledged")));
     }
     // What disks and logs hold by themselves, with no peer that remembers.
     (0..NODES).for_each(|node| cluster.kill(node));
     (0..NODES).try_for_each(|node| cluster.start_node(node))?;
-    let values = judge(env, cluster, &load, trial.length).await?;
+    let values = judge(env, cluster, &load, trial.length, &mut keep).await?;
+    file.map_or(Ok(()), |mut file| file.flush())?;
     Ok(Held { acked_rows: load.acked(), acked_requests: load.acked_requests(), values, faults })
 }
 
@@ -151,13 +160,19 @@ pub async fn end_clients(env: &Env, load: &Load, mut clients: JoinSet<()>) -> Re
 }
 
 /// All that must hold once every process runs and nobody writes; the values that were read through each router. `length` is for
-/// how long was written: long histories take long to read.
-pub async fn judge(env: &Env, cluster: &mut Cluster, load: &Load, length: Duration) -> Result<u64, Broken> {
+/// how long was written: long histories take long to read. `keep` gets each answer before it is judged.
+pub async fn judge(
+    env: &Env,
+    cluster: &mut Cluster,
+    load: &Load,
+    length: Duration,
+    keep: impl FnMut(&Read) -> io::Result<()>,
+) -> Result<u64, Broken> {
     wait_settled(env, &cluster.nodes(), NODES, env.clock.now() + SETTLE_MAX).await?;
     let registers = load.judge()?;
     let until = env.clock.now() + SETTLE_MAX + length;
-    let checked = verify(env, &cluster.fronts(), &registers, until).await?;
-    let hashed = checksums(env, &cluster.nodes(), NODES, until).await?;
+    let checked = verify(env, &cluster.fronts(), &registers, until, keep).await?;
+    let hashed = checksums(env, (&cluster.nodes(), NODES), &load.last_entries(), until).await?;
     cluster.check_alive()?;
     let (values, questions) = (checked.values, checked.questions);
     say(&format!("  held: {values} values in {questions} questions through each router; {hashed} shards hashed"));

@@ -16,6 +16,7 @@ use std::io;
 use std::ops::Range;
 
 use meridian_types::{TimeRange, Timestamp, Value};
+use serde::{Deserialize, Serialize};
 
 use crate::history::{Deed, History, Op, Tick, Told};
 use crate::rows::{Delete, Field, Place, Series};
@@ -65,6 +66,34 @@ pub enum Violation {
         /// How many values were read.
         read: u64,
     },
+    /// Two acknowledged requests name one entry.
+    #[error("s{shard}: two acknowledged requests name the entry {index}")]
+    OneEntry {
+        /// Of which shard.
+        shard: u32,
+        /// Which entry.
+        index: u64,
+    },
+    /// Entries are not in the order in which their requests were acknowledged and begun.
+    #[error("s{shard}: the request of the entry {first} was acknowledged before that of the entry {second} began")]
+    OutOfOrder {
+        /// Of which shard.
+        shard: u32,
+        /// The entry of the request that was acknowledged.
+        first: u64,
+        /// The entry of the one that began after that.
+        second: u64,
+    },
+    /// A log ends before an entry that was acknowledged.
+    #[error("s{shard}: the entry {acked} was acknowledged, and the log of all replicas ends at {last}")]
+    CutShort {
+        /// Of which shard.
+        shard: u32,
+        /// The entry.
+        acked: u64,
+        /// The last one that there is.
+        last: u64,
+    },
     /// Something else that must not be was seen.
     #[error("{0}")]
     Other(String),
@@ -104,7 +133,7 @@ impl From<io::Error> for Broken {
 }
 
 /// What a question covers: all fields of some rows.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Scope {
     /// Which of [`crate::MEASUREMENTS`].
     pub measurement: usize,

@@ -5,6 +5,7 @@ use std::fmt;
 
 use meridian_env::Rng;
 use meridian_types::{TimeRange, Timestamp, Value};
+use serde::{Deserialize, Serialize};
 
 /// The database of a trial.
 pub const DATABASE: &str = "trial";
@@ -20,7 +21,8 @@ const DAY_NANOS: i64 = 24 * 3_600 * 1_000_000_000;
 const RECENT_ROWS: usize = 256;
 
 /// A field of every measurement, one of each type.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Field {
     /// An integer: the serial number itself.
     Serial,
@@ -75,7 +77,7 @@ impl Field {
 }
 
 /// A series: everything about it follows from its number.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct Series(pub u32);
 
 impl Series {
@@ -119,7 +121,7 @@ impl fmt::Display for Place {
 }
 
 /// One row of a write.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Row {
     /// Names the row among all of a trial; its values follow from it.
     pub serial: i64,
@@ -150,7 +152,7 @@ impl Row {
 }
 
 /// A delete of all fields of some rows.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Delete {
     /// Which of [`MEASUREMENTS`].
     pub measurement: usize,

@@ -1,6 +1,7 @@
 //! The end of a trial: everything is read back through every front, and judged.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::time::Duration;
 
 use meridian_client::connect;
@@ -29,8 +30,14 @@ type Seen = BTreeMap<Place, Value>;
 
 /// Reads everything through each of `fronts` (`host:port` of their gRPC): all answers must be what was promised, and alike,
 /// and their counts those of their rows. Call it when all clients have ended; `until` bounds the wait for a cluster that does
-/// not answer, or where something is still under way.
-pub async fn verify(env: &Env, fronts: &[String], registers: &Registers, until: Instant) -> Result<Checked, Broken> {
+/// not answer, or where something is still under way. `keep` gets each answer before it is judged.
+pub async fn verify(
+    env: &Env,
+    fronts: &[String],
+    registers: &Registers,
+    until: Instant,
+    mut keep: impl FnMut(&Read) -> io::Result<()>,
+) -> Result<Checked, Broken> {
     let channels: Vec<Channel> = fronts.iter().map(|front| connect(env, front)).collect();
     let mut checked = Checked { values: 0, questions: 0 };
     for range in registers.ranges(VALUES) {
@@ -39,7 +46,9 @@ pub async fn verify(env: &Env, fronts: &[String], registers: &Registers, until: 
             let seen = settled(env, &channels, scope, until).await?;
             checked.values += seen.len() as u64;
             checked.questions += 1;
-            registers.check(&Read::at_the_end(scope, seen))?;
+            let read = Read::at_the_end(scope, seen);
+            keep(&read)?;
+            registers.check(&read)?;
         }
     }
     Ok(checked)
