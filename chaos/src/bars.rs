@@ -117,3 +117,17 @@ fn speed() -> io::Result<f64> {
 fn shown(figure: f64) -> String {
     if figure.fract() == 0.0 { format!("{figure}") } else { format!("{figure:.2}") }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn real_processes_have_held_for_as_long_as_is_demanded() {
+        let book = Path::new(env!("CARGO_MANIFEST_DIR")).join("real.jsonl");
+        let rows = from_real(&ledger::lines(&book).expect("the book of real processes"));
+        assert_eq!(rows.iter().filter(|row| !row.holds).map(|row| row.what).collect::<Vec<_>>(), [""; 0]);
+        let failed = Run { outcome: "safety: lost".into(), minutes: 90, ..Run::default() };
+        assert!(from_real(&[failed]).iter().all(|row| !row.holds), "what did not hold does not count");
+    }
+}

@@ -121,6 +121,7 @@ pub(crate) fn lines<T: DeserializeOwned>(path: &Path) -> io::Result<Vec<T>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::real::Run;
 
     #[test]
     fn what_was_added_is_added_up() {
@@ -162,7 +163,9 @@ mod tests {
         let readme = std::fs::read_to_string(&path).expect("the README");
         let (before, rest) = readme.split_once("<!-- ledger -->\n").expect("the place of the ledger");
         let (_, after) = rest.split_once("<!-- end of the ledger -->").expect("its end");
-        let current = format!("{before}<!-- ledger -->\n{}<!-- end of the ledger -->{after}", paragraph(&all));
+        let real: Vec<Run> = lines(&root.join("real.jsonl")).expect("the book of real processes");
+        let sums = broken_lines(&format!("{} {}", simulated(&all), processes(&real)));
+        let current = format!("{before}<!-- ledger -->\n{sums}<!-- end of the ledger -->{after}");
         if std::env::var_os("MERIDIAN_BLESS").is_some() {
             write(&path, current.as_bytes()).expect("written");
         } else {
@@ -170,14 +173,35 @@ mod tests {
         }
     }
 
-    /// The sums as prose, in lines that a person would have broken.
-    fn paragraph(all: &Sum) -> String {
+    /// The sums of the simulation as prose.
+    fn simulated(all: &Sum) -> String {
         let found = all.failed.len();
         let sums = Sum { failed: Vec::new(), ..all.clone() };
-        let words = format!(
+        format!(
             "What is in the book so far, which `chaos/ledger.jsonl` is: {sums}. The seeds that did not hold: {found}; what they \
              found is mended, and they stay in `chaos/seeds.txt`."
-        );
+        )
+    }
+
+    /// Those of real processes.
+    fn processes(runs: &[Run]) -> String {
+        let (mut minutes, mut rows, mut faults) = (0, 0, BTreeMap::<&str, u64>::new());
+        for run in runs {
+            (minutes, rows) = (minutes + run.minutes, rows + run.held.acked_rows);
+            run.held.faults.iter().for_each(|(kind, count)| *faults.entry(kind).or_default() += count);
+        }
+        let held = runs.iter().filter(|run| run.outcome == "held").count();
+        let faults: Vec<_> = faults.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+        format!(
+            "Of real processes, in `chaos/real.jsonl`: {} runs of {minutes} minutes in all, {held} held; {rows} acknowledged rows; \
+             faults: {}.",
+            runs.len(),
+            faults.join(", ")
+        )
+    }
+
+    /// In lines that a person would have broken.
+    fn broken_lines(words: &str) -> String {
         let mut lines = vec![String::new()];
         for word in words.split_whitespace() {
             let last = lines.last_mut().expect("there is a line");

@@ -177,7 +177,10 @@ impl Run {
             let ((_, node), due) = entry.remove_entry();
             match due {
                 Due::Start => self.world.restart(&node.to_string()),
-                Due::Release => self.world.release(&node.to_string()),
+                Due::Release => {
+                    self.world.release(&node.to_string());
+                    self.cut_and_hold_on();
+                }
             }
         }
     }
@@ -185,9 +188,11 @@ impl Run {
     /// What begins and ends in the layers of trouble.
     fn trouble(&mut self, now: Duration, may_begin: bool) {
         let leader = NodeId(self.clients.busiest.lock().unwrap_or_default() as u32 + 1);
+        let mut mended = false;
         for active in &mut self.layers {
             if let Some((_, trouble)) = active.on.take_if(|(until, _)| *until <= now) {
                 self.world.lift(&trouble);
+                mended |= matches!(trouble, Trouble::Cut { .. } | Trouble::Flap { .. });
             }
             if may_begin && active.on.is_none() && now >= active.next.0 {
                 let end = now + active.next.2;
@@ -198,6 +203,16 @@ impl Run {
                 active.on = Some((end, trouble));
             }
         }
+        if mended {
+            self.cut_and_hold_on();
+        }
+    }
+
+    /// Links have one state: whatever ends on one ends for all that cut or hold it, and the others begin anew.
+    fn cut_and_hold_on(&self) {
+        self.layers.iter().filter_map(|active| active.on.as_ref()).for_each(|(_, trouble)| self.world.cut(trouble));
+        let held = self.due.iter().filter(|(_, due)| matches!(due, Due::Release));
+        held.for_each(|((_, node), _)| self.world.hold(&node.to_string()));
     }
 
     /// Takes the node that stays away when everything else is well again.

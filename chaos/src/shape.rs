@@ -47,11 +47,20 @@ pub(crate) enum LayerKind {
     Rot,
     Regions,
     Storms,
+    Files,
+    Drift,
 }
 
 impl LayerKind {
-    pub(crate) const ALL: [Self; 7] =
+    pub(crate) const FIRST: [Self; 7] =
         [Self::Network, Self::Disk, Self::Clock, Self::Routers, Self::Rot, Self::Regions, Self::Storms];
+    /// Those that came later, and are drawn from a child of their own: seeds that are kept keep their worlds.
+    const MORE: [Self; 2] = [Self::Files, Self::Drift];
+
+    #[cfg(test)]
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        Self::FIRST.into_iter().chain(Self::MORE)
+    }
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -62,6 +71,8 @@ impl LayerKind {
             Self::Rot => "rot",
             Self::Regions => "regions",
             Self::Storms => "storms",
+            Self::Files => "files",
+            Self::Drift => "drift",
         }
     }
 }
@@ -78,10 +89,10 @@ impl Shape {
         let (nodes, routers) = (one_of(&[3, 3, 3, 3, 4, 5, 5, 7, 9]), one_of(&[1, 2, 2, 3]));
         let (shards, regions) = (one_of(&[1, 1, 2, 3, 4]), one_of(&[1, 2, 3, 3, 3, 5, 7]).min(nodes));
         let chance = |kind: &LayerKind| if *kind == LayerKind::Network { 0.45 } else { 0.3 };
-        let layers: Vec<_> = LayerKind::ALL.into_iter().filter(|kind| rng.chance(chance(kind))).collect();
+        let layers: Vec<_> = LayerKind::FIRST.into_iter().filter(|kind| rng.chance(chance(kind))).collect();
         // Files that have rotten unnoticed and a lost node are two of three replicas.
         let may_lose = rng.chance(0.4) && !layers.contains(&LayerKind::Rot);
-        Self {
+        let mut shape = Self {
             nodes,
             routers,
             shards,
@@ -95,7 +106,11 @@ impl Shape {
                 let node = NodeId(1 + rng.below(nodes.into()) as u32);
                 Lost { node, is_wiped: rng.chance(0.5) }
             }),
-        }
+        };
+        let more = rng.child("more");
+        shape.layers.extend(LayerKind::MORE.into_iter().filter(|_| more.chance(0.2)));
+        shape.lost = shape.lost.filter(|_| !shape.layers.contains(&LayerKind::Files));
+        shape
     }
 
     /// One where nothing goes wrong by itself.
@@ -163,9 +178,9 @@ mod tests {
         let shapes: Vec<_> = (0..200).map(|seed| Shape::draw(&Rng::from_seed(seed).child("shape"))).collect();
         assert_eq!(shapes[7], Shape::draw(&Rng::from_seed(7).child("shape")));
         assert!(shapes.iter().all(|shape| shape.processes || !shape.layers.is_empty()));
-        for layer in LayerKind::ALL {
+        for layer in LayerKind::all() {
             let with = shapes.iter().filter(|shape| shape.layers.contains(&layer)).count();
-            assert!((30..125).contains(&with), "{layer:?} in {with} of 200");
+            assert!((25..125).contains(&with), "{layer:?} in {with} of 200");
         }
         assert!(shapes.iter().any(|shape| shape.nodes == 9) && shapes.iter().any(|shape| shape.regions == 7));
         assert!(shapes.iter().any(|shape| shape.lost.is_some_and(|lost| lost.is_wiped)));

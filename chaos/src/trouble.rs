@@ -30,12 +30,18 @@ pub(crate) enum Trouble {
     FailSync { node: NodeId },
     /// The wall clock is wrong by so many nanoseconds.
     Clock { host: String, ahead: i64 },
+    /// The wall clock gains so many nanoseconds a second, or loses them.
+    Drift { host: String, a_second: i64 },
     /// A router dies, and is started again.
     RouterDown { router: String },
     /// Nodes die at once, and are started again: those of a region, or one of them again and again.
     NodesDown { kind: &'static str, nodes: Vec<NodeId> },
     /// A bit of a block turns over; which block and which bit, by numbers that are taken modulo how many there are.
     Rot { node: NodeId, block: u64, bit: u64 },
+    /// The same with the file that names a shard's blocks: found at the next start.
+    RotManifest { node: NodeId, shard: u64, bit: u64 },
+    /// The next write of a block lands elsewhere.
+    Misdirect { node: NodeId },
 }
 
 impl Trouble {
@@ -61,7 +67,9 @@ impl Trouble {
             Self::Clock { .. } => "wrong clock",
             Self::RouterDown { .. } => "crash",
             Self::NodesDown { kind, .. } => kind,
-            Self::Rot { .. } => "bit rot",
+            Self::Drift { .. } => "drifting clock",
+            Self::Rot { .. } | Self::RotManifest { .. } => "bit rot",
+            Self::Misdirect { .. } => "misdirected write",
         }
     }
 
@@ -78,9 +86,11 @@ impl Trouble {
             Self::Full { node, .. }
             | Self::SlowDisk { node, .. }
             | Self::FailSync { node }
-            | Self::Rot { node, .. } => vec![Target::Node(node.to_string())],
+            | Self::Rot { node, .. }
+            | Self::RotManifest { node, .. }
+            | Self::Misdirect { node } => vec![Target::Node(node.to_string())],
             Self::NodesDown { nodes, .. } => nodes.iter().map(|node| Target::Node(node.to_string())).collect(),
-            Self::Clock { host, .. } => vec![Target::Node(host.clone())],
+            Self::Clock { host, .. } | Self::Drift { host, .. } => vec![Target::Node(host.clone())],
             Self::RouterDown { router } | Self::CutLeader { router } => vec![Target::Node(router.clone())],
         }
     }
@@ -92,6 +102,8 @@ impl Trouble {
             Self::Full { bytes, .. } => format!("{bytes} bytes left"),
             Self::SlowDisk { wait, .. } => format!("{} ms a write", wait.as_millis()),
             Self::Clock { ahead, .. } => format!("{:+.1} s", *ahead as f64 / 1e9),
+            Self::Drift { a_second, .. } => format!("{:+.3} s a second", *a_second as f64 / 1e9),
+            Self::RotManifest { .. } => "of the manifest".to_owned(),
             _ => String::new(),
         }
     }
@@ -111,8 +123,12 @@ pub(crate) struct Layer {
 
 impl Layer {
     pub(crate) fn new(kind: LayerKind, shape: &Shape, rng: &Rng) -> Self {
+        let rotten = NodeId(rng.child(LayerKind::Rot.name()).below(shape.nodes.into()) as u32 + 1);
         let rng = rng.child(kind.name());
-        let rotten = NodeId(rng.below(shape.nodes.into()) as u32 + 1);
+        if LayerKind::FIRST.contains(&kind) {
+            // Each of them once drew a rotten node of its own; what they draw next stays what it was.
+            rng.u64();
+        }
         Self { kind, shape: shape.clone(), rng, burst: None, rotten }
     }
 
@@ -218,6 +234,15 @@ impl Iterator for Layer {
             LayerKind::Routers => Trouble::RouterDown { router: self.router() },
             LayerKind::Rot => Trouble::Rot { node: self.rotten, block: self.rng.u64(), bit: self.rng.u64() },
             LayerKind::Regions => self.region(),
+            LayerKind::Files => match self.rng.chance(0.5) {
+                true => Trouble::Misdirect { node: self.rotten },
+                false => Trouble::RotManifest { node: self.rotten, shard: self.rng.u64(), bit: self.rng.u64() },
+            },
+            LayerKind::Drift => {
+                let Trouble::Clock { host, ahead } = self.clock() else { unreachable!("a clock is wrong") };
+                // From a thousandth of a second each second to a minute.
+                Trouble::Drift { host, a_second: ahead / 120 }
+            }
             LayerKind::Storms => Trouble::NodesDown { kind: "restart storm", nodes: vec![self.node()] },
         };
         let lasts = match trouble {
@@ -225,9 +250,11 @@ impl Iterator for Layer {
                 self.burst = Some((trouble.clone(), 2 + self.rng.below(6)));
                 self.ms(20, 300)
             }
-            Trouble::FailSync { .. } | Trouble::RouterDown { .. } | Trouble::NodesDown { .. } | Trouble::Rot { .. } => {
-                self.ms(100, 1_500)
-            }
+            Trouble::FailSync { .. }
+            | Trouble::RouterDown { .. }
+            | Trouble::NodesDown { .. }
+            | Trouble::Rot { .. }
+            | Trouble::RotManifest { .. } => self.ms(100, 1_500),
             // So long that the others have a leader, and write what the old one does not know.
             Trouble::CutLeader { .. } => self.ms(1_500, 5_000),
             _ => self.ms(200, 5_000),
@@ -246,7 +273,7 @@ mod tests {
         for seed in 0..30 {
             let rng = Rng::from_seed(seed);
             let shape = Shape::draw(&rng);
-            for kind in LayerKind::ALL {
+            for kind in LayerKind::all() {
                 for (_, trouble, lasts) in Layer::new(kind, &shape, &rng).take(40) {
                     assert!(lasts < Duration::from_secs(6));
                     assert!(!trouble.targets().is_empty(), "{trouble:?}");
@@ -254,6 +281,6 @@ mod tests {
                 }
             }
         }
-        assert_eq!(kinds.len(), 13, "{kinds:?}");
+        assert_eq!(kinds.len(), 15, "{kinds:?}");
     }
 }

@@ -298,12 +298,8 @@ impl World {
     pub(crate) fn strike(&mut self, trouble: &Trouble) {
         tracing::info!(?trouble, "begins");
         match trouble {
-            Trouble::Cut { from, to, one_way } => pairs(from, to).for_each(|(a, b)| match one_way {
-                true => self.sim.partition_oneway(a, b),
-                false => self.sim.partition(a, b),
-            }),
+            Trouble::Cut { .. } | Trouble::Flap { .. } => self.cut(trouble),
             Trouble::CutLeader { .. } => unreachable!("it is resolved before it strikes"),
-            Trouble::Flap { from, to } => self.sim.partition(from.as_str(), to.as_str()),
             Trouble::Flaky { from, to } => self.sim.set_link_fail_rate(from.as_str(), to.as_str(), LOSS),
             Trouble::Slow { from, to, latency } => self.set_latency(from, to, *latency),
             Trouble::Full { node, bytes } => {
@@ -316,17 +312,36 @@ impl World {
                 self.fault(*node, |faults| faults.fail_next_sync = true);
             }
             Trouble::Clock { host, ahead } => self.hosts[host].clock().set_offset_nanos(*ahead),
+            Trouble::Drift { host, a_second } => self.hosts[host].clock().drift(*a_second),
             Trouble::RouterDown { router } => self.crash(router),
             Trouble::NodesDown { nodes, .. } => nodes.iter().for_each(|node| self.crash(&node.to_string())),
-            Trouble::Rot { node, block, bit } => self.rot(*node, *block, *bit),
+            Trouble::Rot { node, block, bit } => {
+                self.rot(*node, (*block, *bit), |path| path.extension().is_some_and(|end| end == "block"));
+            }
+            Trouble::RotManifest { node, shard, bit } => {
+                self.rot(*node, (*shard, *bit), |path| path.file_name().is_some_and(|name| name == "MANIFEST"));
+            }
+            Trouble::Misdirect { node } => self.fault(*node, |faults| faults.misdirect_next_in = Some("blocks")),
         }
     }
 
-    fn rot(&self, node: NodeId, block: u64, bit: u64) {
+    /// Cuts the links of a trouble that does that. Whatever else has been done to a link ends with it, and the other way round.
+    pub(crate) fn cut(&self, trouble: &Trouble) {
+        match trouble {
+            Trouble::Cut { from, to, one_way } => pairs(from, to).for_each(|(a, b)| match one_way {
+                true => self.sim.partition_oneway(a, b),
+                false => self.sim.partition(a, b),
+            }),
+            Trouble::Flap { from, to } => self.sim.partition(from.as_str(), to.as_str()),
+            _ => {}
+        }
+    }
+
+    /// A bit turns over in one of a node's files of a kind.
+    fn rot(&self, node: NodeId, (which, bit): (u64, u64), is_kind: fn(&Path) -> bool) {
         let disk = self.hosts[&node.to_string()].disk();
-        let is_block = |path: &Path| path.extension().is_some_and(|end| end == "block");
-        let blocks: Vec<_> = disk.files().into_iter().filter(|(path, bytes)| is_block(path) && *bytes > 0).collect();
-        let Some((path, bytes)) = blocks.get((block % blocks.len().max(1) as u64) as usize) else { return };
+        let files: Vec<_> = disk.files().into_iter().filter(|(path, bytes)| is_kind(path) && *bytes > 0).collect();
+        let Some((path, bytes)) = files.get((which % files.len().max(1) as u64) as usize) else { return };
         let bit = bit % (8 * bytes);
         disk.flip_bit(path, bit).expect("the file has so many bits");
         tracing::info!(%node, path = %path.display(), bit, "rots");
@@ -348,12 +363,13 @@ impl World {
                     self.ended.lock().expected.remove(node);
                 }
             }),
-            Trouble::Clock { host, .. } => self.hosts[host].clock().set_offset_nanos(0),
+            Trouble::Clock { host, .. } | Trouble::Drift { host, .. } => self.hosts[host].clock().set_offset_nanos(0),
             Trouble::SlowDisk { node, .. } => self.hosts[&node.to_string()].slow_disk(0),
             Trouble::RouterDown { router } => self.restart(router),
             Trouble::NodesDown { nodes, .. } => nodes.iter().for_each(|node| self.restart(&node.to_string())),
+            Trouble::Misdirect { node } => self.fault(*node, |faults| faults.misdirect_next_in = None),
             // What is rotten stays so, until the replica is replaced.
-            Trouble::Rot { .. } => {}
+            Trouble::Rot { .. } | Trouble::RotManifest { .. } => {}
         }
     }
 }

@@ -13,7 +13,7 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use content::{Content, Fate};
+use content::{Content, Fate, SECTOR};
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::{Disk, File, Lock, Open, Rng};
@@ -28,6 +28,8 @@ pub struct Faults {
     pub capacity_bytes: Option<u64>,
     /// The next `sync_data` or `sync_dir` fails with EIO, once. No later sync makes durable what it should have.
     pub fail_next_sync: bool,
+    /// The next write to a file in a directory of this name lands a sector behind where it belongs, once; nobody is told.
+    pub misdirect_next_in: Option<&'static str>,
     /// The power goes in the middle of the next `sync_data` or `sync_dir`: jobs take no simulated time between a write and its
     /// sync, so that no crash from outside comes in between.
     pub crash_next_sync: bool,
@@ -243,6 +245,12 @@ impl State {
         self.names = self.durable.clone();
     }
 
+    /// Whether this write is the one that lands elsewhere.
+    fn misdirects(&mut self, path: &Path) -> bool {
+        let dir = parent(path).file_name();
+        self.faults.misdirect_next_in.take_if(|name| dir.is_some_and(|dir| dir == *name)).is_some()
+    }
+
     /// Whether this sync is the one that fails.
     fn sync_fails(&mut self) -> bool {
         std::mem::take(&mut self.faults.fail_next_sync)
@@ -418,10 +426,11 @@ impl File for Handle {
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        let state = self.mount.lock()?;
+        let mut state = self.mount.lock()?;
         if !self.writable {
             return Err(fail(io::ErrorKind::PermissionDenied, &self.path, "is open for reading only"));
         }
+        let offset = if state.misdirects(&self.path) { offset + SECTOR } else { offset };
         let len = self.node.lock().len();
         let end = offset.saturating_add(bytes.len() as u64);
         let room = if end > len { state.room(len) } else { end };

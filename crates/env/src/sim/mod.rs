@@ -8,7 +8,7 @@
 //! - h2 sees no real clock: the simulation's binary answers `clock_gettime` itself;
 //! - nothing iterates a map whose order is not fixed, opens a real file, or starts a thread.
 //!
-//! Turmoil's hosts share one clock and its TCP never sends again: skew is [`SimClock::set_offset_nanos`], and whoever waits
+//! Turmoil's hosts share one clock and its TCP never sends again: skew is [`SimClock::set_offset_nanos`] and [`SimClock::drift`], and whoever waits
 //! for a peer needs a deadline.
 
 mod catalogue;

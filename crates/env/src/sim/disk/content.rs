@@ -3,7 +3,7 @@
 use crate::Rng;
 
 /// What survives of a write or not is decided by sectors of this many bytes, as on a real disk.
-const SECTOR: u64 = 512;
+pub(super) const SECTOR: u64 = 512;
 
 /// How a crash treats what was not synced. Drawn once a crash, so that worlds in which all is lost and worlds in which all
 /// is kept are as common as mixed ones.

@@ -337,3 +337,21 @@ fn the_power_goes_in_the_middle_of_a_sync() {
     }
     assert!(torn > 10, "{torn} of 40");
 }
+
+#[test]
+fn a_misdirected_write_leaves_its_place_as_it_was() {
+    let hardware = SimDisk::new(Rng::from_seed(3));
+    let disk = hardware.mount();
+    disk.create_dir(Path::new("blocks")).expect("made");
+    let write = |path: &str| {
+        let file = disk.open(Path::new(path), Open::Create).expect("made");
+        file.write_at(b"abc", 0).expect("nobody is told");
+        let mut start = [9; 3];
+        file.read_exact_at(&mut start, 0).expect("something is there");
+        (file.len().expect("known"), start)
+    };
+    hardware.set_faults(Faults { misdirect_next_in: Some("blocks"), ..Faults::default() });
+    assert_eq!(write("other"), (3, *b"abc"), "in another directory");
+    assert_eq!(write("blocks/1"), (SECTOR + 3, [0; 3]));
+    assert_eq!(write("blocks/2"), (3, *b"abc"), "only once");
+}
