@@ -13,6 +13,7 @@ use meridian_env::Rng;
 use meridian_trial::real::{self, Held, Kind, Trial};
 use meridian_trial::{Broken, Judged, judge_file};
 use serde::{Deserialize, Serialize};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{exit_code, ledger, trace};
 
@@ -119,14 +120,16 @@ fn told(held: &Held) -> String {
     )
 }
 
-/// On this thread, with which all processes of the cluster die; control-C ends them and takes their directory away.
+/// On this thread, with which all processes of the cluster die; control-C and SIGTERM end them and take their directory away.
 fn hold(trial: &Trial) -> io::Result<Result<Held, Broken>> {
     let env = meridian_env::real::env()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let held = runtime.block_on(async {
+        let mut ends = signal(SignalKind::terminate())?;
         tokio::select! {
             held = real::run(&env, trial) => Ok(held),
             stopped = tokio::signal::ctrl_c() => stopped.and(Err(io::Error::from(io::ErrorKind::Interrupted))),
+            _ = ends.recv() => Err(io::Error::from(io::ErrorKind::Interrupted)),
         }
     });
     runtime.shutdown_background();
@@ -135,8 +138,17 @@ fn hold(trial: &Trial) -> io::Result<Result<Held, Broken>> {
 
 /// Starts this command once more, in namespaces of its own; returns only if it can't.
 fn apart(program: &Path) -> io::Error {
-    let mut command = Command::new("unshare");
-    command.args(["--net", "--mount", "--propagation", "private", "--"]).arg(program);
-    let error = command.args(std::env::args_os().skip(1)).arg("--apart").exec();
-    io::Error::new(error.kind(), format!("these faults take the command unshare of util-linux, and root: {error}"))
+    let unshare = || {
+        let mut command = Command::new("unshare");
+        command.args(["--net", "--mount", "--propagation", "private", "--"]);
+        command
+    };
+    let why = match unshare().arg("true").output() {
+        Ok(output) if output.status.success() => {
+            unshare().arg(program).args(std::env::args_os().skip(1)).arg("--apart").exec().to_string()
+        }
+        Ok(output) => String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+        Err(error) => error.to_string(),
+    };
+    io::Error::other(format!("these faults take the command unshare of util-linux, and root: {why}"))
 }

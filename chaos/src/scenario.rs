@@ -24,7 +24,7 @@ const HEAL_MAX: Duration = Duration::from_secs(120);
 const BURIED: Duration = Duration::from_millis(400);
 /// Rows that a run must have had acknowledged to say anything.
 const ACKED_MIN: usize = 100;
-/// For how much longer clients may write for that, when all is well again: some seeds leave their only router no second of peace.
+/// For how much longer clients may write for that, when no more trouble begins: some seeds leave their only router no peace.
 const CATCH_UP_MAX: Duration = Duration::from_secs(10);
 
 /// What a node waits for.

@@ -54,7 +54,7 @@ pub(crate) enum LayerKind {
 impl LayerKind {
     pub(crate) const FIRST: [Self; 7] =
         [Self::Network, Self::Disk, Self::Clock, Self::Routers, Self::Rot, Self::Regions, Self::Storms];
-    /// Those that came later, and are drawn from a child of their own: seeds that are kept keep their worlds.
+    /// Those that came later, and are drawn from a child of their own: worlds that have none of them stay what they were.
     const MORE: [Self; 2] = [Self::Files, Self::Drift];
 
     #[cfg(test)]

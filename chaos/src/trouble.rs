@@ -240,7 +240,7 @@ impl Iterator for Layer {
             },
             LayerKind::Drift => {
                 let Trouble::Clock { host, ahead } = self.clock() else { unreachable!("a clock is wrong") };
-                // From a thousandth of a second each second to a minute.
+                // Up to a minute each second.
                 Trouble::Drift { host, a_second: ahead / 120 }
             }
             LayerKind::Storms => Trouble::NodesDown { kind: "restart storm", nodes: vec![self.node()] },

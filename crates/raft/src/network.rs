@@ -201,19 +201,16 @@ impl Link {
 
     /// Ends `requests`, unpolled, once another leader's vote is in the log. openraft too ends them, but not before it has read
     /// the log from where the stream is, and a later leader may have cut it below that: its debug assertion forbids that.
-    fn while_leading<S>(&self, mut requests: S) -> impl Stream<Item = AppendEntriesRequest<TypeConfig>> + use<S>
+    fn while_leading<S>(&self, requests: S) -> impl Stream<Item = S::Item> + use<S>
     where
-        S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin,
+        S: Stream + Unpin,
     {
         let (log, own) = (self.log.clone(), self.group.from);
         let leader = move || {
             let vote = entry::decode_vote(&log.state().vote?).ok()?;
             (vote.leader_id.node_id == own).then_some(vote.leader_id)
         };
-        let began = leader();
-        futures::stream::poll_fn(move |context| {
-            if began.is_some() && leader() == began { requests.poll_next_unpin(context) } else { Poll::Ready(None) }
-        })
+        until_deposed(requests, leader)
     }
 
     async fn heartbeat(
@@ -400,6 +397,40 @@ impl<'s> Replies<'s> {
     }
 }
 
+/// `requests` for as long as the leader is the one that it was at first, if there was one; they are not polled any more after that.
+fn until_deposed<S, L>(mut requests: S, leader: impl Fn() -> Option<L>) -> impl Stream<Item = S::Item>
+where
+    S: Stream + Unpin,
+    L: PartialEq,
+{
+    let began = leader();
+    futures::stream::poll_fn(move |context| {
+        if began.is_some() && leader() == began { requests.poll_next_unpin(context) } else { Poll::Ready(None) }
+    })
+}
+
 pub(crate) fn unreachable(why: &str) -> RpcError {
     RPCError::Unreachable(Unreachable::from_string(why))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use futures::FutureExt;
+
+    use super::*;
+
+    #[test]
+    fn a_deposed_leader_is_not_asked_for_more() {
+        let leader = Cell::new(Some(1));
+        let requests = futures::stream::iter(0..9).inspect(|_| assert_eq!(leader.get(), Some(1), "its log may be cut"));
+        let mut sent = std::pin::pin!(until_deposed(requests, || leader.get()));
+        assert_eq!(sent.next().now_or_never(), Some(Some(0)));
+        assert_eq!(sent.next().now_or_never(), Some(Some(1)));
+        leader.set(Some(2));
+        assert_eq!(sent.next().now_or_never(), Some(None));
+        let never = futures::stream::iter(0..9).inspect(|_| panic!("it does not lead"));
+        assert_eq!(std::pin::pin!(until_deposed(never, || None::<u8>)).next().now_or_never(), Some(None));
+    }
 }

@@ -9,19 +9,28 @@
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, Write};
 
-use meridian_types::Value;
+use meridian_types::{TimeError, TimeRange, Value};
 use serde::{Deserialize, Serialize};
 
-use crate::history::{History, Op};
-use crate::registers::{Broken, Read, Registers, Scope};
-use crate::rows::{Field, Place, Series};
+use crate::history::{Deed, History, Op};
+use crate::registers::{Broken, Read, Registers, Scope, Violation};
+use crate::rows::{Delete, Field, Place, Series};
 use crate::witness;
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Line {
     Op(Op),
-    Read { scope: Scope, asked: u64, answered: u64, seen: Vec<(Series, i64, Field, String)> },
+    Read {
+        scope: Scope,
+        asked: u64,
+        answered: u64,
+        seen: Vec<(Series, i64, Field, String)>,
+    },
+    /// An answer that no write of a trial can have made.
+    Foreign(String),
+    /// Everything was read back.
+    End,
 }
 
 /// Writes all operations.
@@ -34,6 +43,17 @@ pub(crate) fn write_read(out: &mut dyn Write, read: &Read) -> io::Result<()> {
     let Read { scope, asked, answered, seen } = read;
     let seen = seen.iter().map(|(place, value)| (place.series, place.time, place.field, text(value))).collect();
     line(out, &Line::Read { scope: *scope, asked: *asked, answered: *answered, seen })
+}
+
+/// Writes an answer that could not even be read.
+pub(crate) fn write_foreign(out: &mut dyn Write, violation: &Violation) -> io::Result<()> {
+    line(out, &Line::Foreign(violation.to_string()))
+}
+
+/// Ends the file of a trial that was held to its end.
+pub(crate) fn end(out: &mut dyn Write) -> io::Result<()> {
+    line(out, &Line::End)?;
+    out.flush()
 }
 
 fn line(out: &mut dyn Write, line: &Line) -> io::Result<()> {
@@ -52,21 +72,30 @@ pub struct Judged {
     pub values: usize,
 }
 
-/// Judges a trial from its file, as it would be while it is held.
+/// Judges a trial from its file: its answers, and the entries that acknowledgements name. What replicas and routers said of each
+/// other is not in it; a trial that failed by that, or broke off, has no end, and is not judged.
 pub fn judge_file(file: impl BufRead) -> Result<Judged, Broken> {
     let (mut history, mut registers) = (History::default(), None);
-    let mut judged = Judged::default();
+    let (mut judged, mut is_whole) = (Judged::default(), false);
     for (number, text) in (1..).zip(file.lines()) {
         let bad = |what: &dyn std::fmt::Display| Broken::Harness(format!("line {number}: {what}"));
         let line: Line = serde_json::from_str(&text?).map_err(|error| bad(&error))?;
         match line {
             Line::Op(_) if registers.is_some() => return Err(bad(&"an operation comes after an answer")),
-            Line::Op(op) => history.ops.push(op),
+            Line::Op(op) => {
+                if let Deed::Delete(Delete { range, .. }) = &op.deed {
+                    is_range(*range).map_err(|error| bad(&error))?;
+                }
+                history.ops.push(op);
+            }
+            Line::Foreign(what) => return Err(Violation::Other(what).into()),
+            Line::End => is_whole = true,
             Line::Read { scope, asked, answered, seen } => {
                 let value = |(series, time, field, text): (Series, i64, Field, String)| {
                     let value = value(&text).ok_or_else(|| bad(&format_args!("{text:?} is not a value")))?;
                     Ok((Place { series, time, field }, value))
                 };
+                is_range(scope.range).map_err(|error| bad(&error))?;
                 let seen = seen.into_iter().map(value).collect::<Result<BTreeMap<_, _>, Broken>>()?;
                 (judged.reads, judged.values) = (judged.reads + 1, judged.values + seen.len());
                 let registers = registers.get_or_insert_with(|| Registers::of(&history));
@@ -74,9 +103,17 @@ pub fn judge_file(file: impl BufRead) -> Result<Judged, Broken> {
             }
         }
     }
+    if !is_whole {
+        return Err(Broken::Harness("the file has no end: the trial failed or broke off".into()));
+    }
     witness::check(&history.ops)?;
     judged.ops = history.ops.len();
     Ok(judged)
+}
+
+/// A range is read as it stands, and may be none.
+fn is_range(range: TimeRange) -> Result<(), TimeError> {
+    TimeRange::new(range.start(), range.end()).map(drop)
 }
 
 fn text(value: &Value) -> String {
@@ -104,10 +141,7 @@ fn value(text: &str) -> Option<Value> {
 
 #[cfg(test)]
 mod tests {
-    use meridian_types::TimeRange;
-
     use super::*;
-    use crate::history::Deed;
     use crate::rows::Row;
     use crate::witness::Witness;
 
@@ -121,6 +155,7 @@ mod tests {
         let mut file = Vec::new();
         write_history(&mut file, &history).expect("memory takes it");
         write_read(&mut file, &Read::at_the_end(scope, seen)).expect("memory takes it");
+        end(&mut file).expect("memory takes it");
         file
     }
 
@@ -139,7 +174,14 @@ mod tests {
         let first = file.iter().position(|byte| *byte == b'\n').expect("a line") + 1;
         file.extend_from_within(..first);
         let twisted = judge_file(&file[..]);
-        assert_eq!(twisted, Err(Broken::Harness("line 3: an operation comes after an answer".into())));
+        assert_eq!(twisted, Err(Broken::Harness("line 4: an operation comes after an answer".into())));
+        let cut = trial(|_| {});
+        let no_end = judge_file(&cut[..cut.len() - "\"end\"\n".len()]);
+        assert_eq!(no_end, Err(Broken::Harness("the file has no end: the trial failed or broke off".into())));
+        let range = serde_json::to_string(&TimeRange::ALL).expect("a range is written");
+        let whole = String::from_utf8(trial(|_| {})).expect("text");
+        let backwards = judge_file(whole.replace(&range, r#"{"start":5,"end":1}"#).as_bytes());
+        assert!(matches!(&backwards, Err(Broken::Harness(why)) if why.starts_with("line 2: ")), "{backwards:?}");
         let foreign = judge_file(&b"{\"op\":3}\n"[..]);
         assert!(matches!(&foreign, Err(Broken::Harness(why)) if why.starts_with("line 1: ")), "{foreign:?}");
     }

@@ -125,7 +125,10 @@ impl Load {
     /// Writes down what was asked, told and read in between, for [`crate::judge_file`]. Call it when all clients have ended.
     pub fn write(&self, out: &mut dyn io::Write) -> io::Result<()> {
         file::write_history(out, &self.shared.history.lock())?;
-        self.shared.reads.lock().iter().flatten().try_for_each(|read| file::write_read(out, read))
+        self.shared.reads.lock().iter().try_for_each(|read| match read {
+            Ok(read) => file::write_read(out, read),
+            Err(violation) => file::write_foreign(out, violation),
+        })
     }
 
     /// The registers of all that was asked and told, and whether the entries that were named and the answers that came in between

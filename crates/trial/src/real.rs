@@ -27,7 +27,7 @@ use crate::faults::Victim;
 use crate::file;
 use crate::load::{Load, create_database};
 use crate::nodes::{busiest, checksums, wait_settled};
-use crate::registers::{Broken, Read};
+use crate::registers::{Broken, Read, Violation};
 use crate::rows::Generator;
 use crate::verify::verify;
 
@@ -38,6 +38,10 @@ const ROWS_MAX: u64 = 20;
 const PAUSE_MS_MAX: u64 = 30;
 /// Rows that a trial must have acknowledged to be one.
 const ACKED_MIN: usize = 100;
+
+/// A sync that failed, after which its node ended; and one that found nothing to fail at.
+const FAILING_SYNC: &str = "failing sync";
+const UNNOTICED: &str = "failing sync, unnoticed";
 
 /// What a trial is to be.
 #[derive(Clone, Debug)]
@@ -74,7 +78,12 @@ pub fn say(text: &str) {
 
 /// Holds a whole trial; returns once everything acknowledged was read back, from all nodes and again after a kill of all.
 pub async fn run(env: &Env, trial: &Trial) -> Result<Held, Broken> {
-    on_a_cluster(env, &trial.meridian, &trial.kinds, async |cluster| hold(env, cluster, trial).await).await
+    let create = |path: &PathBuf| {
+        let file = File::options().create_new(true).write(true).open(path);
+        file.map(BufWriter::new).map_err(|error| Broken::Harness(format!("{}: {error}", path.display())))
+    };
+    let history = trial.history.as_ref().map(create).transpose()?;
+    on_a_cluster(env, &trial.meridian, &trial.kinds, async |cluster| hold(env, cluster, trial, history).await).await
 }
 
 /// Does something with a cluster of the binary `meridian` that is started for it, and stopped after it. What a failure leaves is
@@ -96,7 +105,12 @@ pub async fn on_a_cluster<T>(
     done
 }
 
-async fn hold(env: &Env, cluster: &mut Cluster, trial: &Trial) -> Result<Held, Broken> {
+async fn hold(
+    env: &Env,
+    cluster: &mut Cluster,
+    trial: &Trial,
+    mut history: Option<BufWriter<File>>,
+) -> Result<Held, Broken> {
     form(env, cluster).await?;
     let load = Load::new(Generator::new(trial.rng.child("rows"), SERIES), ROWS_MAX, PAUSE_MS_MAX);
     let clients = start_clients(env, cluster, &load);
@@ -106,16 +120,20 @@ async fn hold(env: &Env, cluster: &mut Cluster, trial: &Trial) -> Result<Held, B
         if env.clock.now() >= end {
             break;
         }
+        // A kill would hide that a node had ended by itself before.
+        cluster.check_alive()?;
         let done = apply(env, cluster, step).await?;
         *faults.entry(done).or_default() += 1;
         cluster.check_alive()?;
     }
     end_clients(env, &load, clients).await?;
     say(&format!("  {}", load.summary()));
-    let create = |path: &PathBuf| File::options().create_new(true).write(true).open(path).map(BufWriter::new);
-    let mut file = trial.history.as_ref().map(create).transpose()?;
-    file.as_mut().map_or(Ok(()), |file| load.write(file))?;
-    let mut keep = |read: &Read| file.as_mut().map_or(Ok(()), |file| file::write_read(file, read));
+    let count = |kind| faults.get(kind).copied().unwrap_or(0);
+    if count(UNNOTICED) > count(FAILING_SYNC) {
+        return Err(Violation::Other("most nodes went on although nothing new could be synced".into()).into());
+    }
+    history.as_mut().map_or(Ok(()), |file| load.write(file))?;
+    let mut keep = |read: &Read| history.as_mut().map_or(Ok(()), |file| file::write_read(file, read));
     judge(env, cluster, &load, trial.length, &mut keep).await?;
     if load.acked() < ACKED_MIN {
         return Err(Broken::Liveness(format!("fewer than {ACKED_MIN} rows were acknowledged")));
@@ -124,7 +142,7 @@ async fn hold(env: &Env, cluster: &mut Cluster, trial: &Trial) -> Result<Held, B
     (0..NODES).for_each(|node| cluster.kill(node));
     (0..NODES).try_for_each(|node| cluster.start_node(node))?;
     let values = judge(env, cluster, &load, trial.length, &mut keep).await?;
-    file.map_or(Ok(()), |mut file| file.flush())?;
+    history.map_or(Ok(()), |mut file| file::end(&mut file))?;
     Ok(Held { acked_rows: load.acked(), acked_requests: load.acked_requests(), values, faults })
 }
 
@@ -153,10 +171,18 @@ pub fn start_clients(env: &Env, cluster: &Cluster, load: &Load) -> JoinSet<()> {
 /// Ends all clients, each after what it has under way.
 pub async fn end_clients(env: &Env, load: &Load, mut clients: JoinSet<()>) -> Result<(), Broken> {
     load.stop();
-    let ending = async { while clients.join_next().await.is_some_and(|ended| ended.is_ok()) {} };
-    let ended = meridian_env::deadline(&*env.clock, env.clock.now() + SETTLE_MAX, ending).await;
-    ended.map_err(|_| Broken::Liveness("a client did not end".into()))?;
-    if clients.is_empty() { Ok(()) } else { Err(Broken::Harness("a client of the trial panicked".into())) }
+    let ending = async {
+        let mut whole = true;
+        while let Some(ended) = clients.join_next().await {
+            whole &= ended.is_ok();
+        }
+        whole
+    };
+    match meridian_env::deadline(&*env.clock, env.clock.now() + SETTLE_MAX, ending).await {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Broken::Harness("a client of the trial panicked".into())),
+        Err(_) => Err(Broken::Liveness("a client did not end".into())),
+    }
 }
 
 /// All that must hold once every process runs and nobody writes; the values that were read through each router. `length` is for
@@ -221,7 +247,7 @@ async fn apply(env: &Env, cluster: &mut Cluster, step: Step) -> Result<String, B
             env.clock.sleep(lasts).await;
             nodes.iter().try_for_each(|node| cluster.disk(*node)?.free().map_err(Broken::from))?;
         }
-        Deed::FailSyncs(_) => return fail_syncs(env, cluster, (what, nodes), lasts).await,
+        Deed::FailSyncs(_) => return fail_syncs(env, cluster, nodes, lasts).await,
     }
     if matches!(deed, Deed::Kill(_) | Deed::PowerCut(_)) {
         nodes.iter().try_for_each(|node| cluster.start_node(*node))?;
@@ -232,12 +258,7 @@ async fn apply(env: &Env, cluster: &mut Cluster, step: Step) -> Result<String, B
 /// Has syncs fail for a while. A node whose sync fails must end by itself, for nobody knows what of it is on the disk; one that had
 /// nothing new to sync may go on. Either way its power is cut before syncs succeed again: the kernel tells of a failure once, and
 /// may do so later.
-async fn fail_syncs(
-    env: &Env,
-    cluster: &mut Cluster,
-    (what, nodes): (String, Vec<usize>),
-    lasts: Duration,
-) -> Result<String, Broken> {
+async fn fail_syncs(env: &Env, cluster: &mut Cluster, nodes: Vec<usize>, lasts: Duration) -> Result<String, Broken> {
     let mut noticed = false;
     for node in nodes {
         let until = env.clock.now() + lasts;
@@ -253,5 +274,5 @@ async fn fail_syncs(
         cluster.disk(node)?.mount_again()?;
         cluster.start_node(node)?;
     }
-    Ok(if noticed { what } else { format!("{what}, unnoticed") })
+    Ok(if noticed { FAILING_SYNC } else { UNNOTICED }.to_owned())
 }

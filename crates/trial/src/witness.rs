@@ -50,14 +50,11 @@ pub(crate) fn check(ops: &[Op]) -> Result<(), Violation> {
     Ok(())
 }
 
-/// The last entry of each shard that was named.
+/// The last entry of each shard's newest life that was named.
 pub(crate) fn last(ops: &[Op]) -> BTreeMap<u32, u64> {
-    let mut last = BTreeMap::new();
-    for at in ops.iter().flat_map(|op| &op.witnesses) {
-        let known = last.entry(at.shard).or_insert(at.index);
-        *known = at.index.max(*known);
-    }
-    last
+    let mut named: Vec<Witness> = ops.iter().flat_map(|op| op.witnesses.iter().copied()).collect();
+    named.sort_unstable();
+    named.into_iter().map(|at| (at.shard, at.index)).collect()
 }
 
 #[cfg(test)]

@@ -181,7 +181,9 @@ impl Cluster {
         process::print_tails(&logs);
         (0..NODES).for_each(|node| self.kill(node));
         for (disk, name) in self.disks.iter().zip(1..) {
-            // It is gone with the trial; a copy that fails is not worth hiding the failure that it is of.
+            // It is gone with the trial; a copy that fails is not worth hiding the failure that it is of. What is not written
+            // yet is, by the unmount.
+            drop(tool::run(&format!("umount {}", disk.mounted().display())));
             let (from, to) = (disk.image(), self.dir.path().join(format!("n{name}.image")));
             drop(tool::run(&format!("cp --sparse=always {} {}", from.display(), to.display())));
         }

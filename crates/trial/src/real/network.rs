@@ -16,11 +16,18 @@ pub(super) struct Network {
 }
 
 impl Network {
+    /// Refuses to in the machine's own network.
     pub(super) fn make(nodes: usize) -> io::Result<Self> {
+        #[expect(clippy::disallowed_methods, reason = "the kernel's list of this namespace's interfaces")]
+        let interfaces = std::fs::read_to_string("/proc/self/net/dev")?;
+        // Two lines of titles, and the loopback that a new namespace has.
+        if interfaces.lines().count() > 3 {
+            return Err(io::Error::other("this network has interfaces already: start it in a namespace of its own"));
+        }
         for words in [
             "ip link set lo up",
+            "mount -t tmpfs tmpfs /run",
             "mkdir -p /run/netns",
-            "mount -t tmpfs tmpfs /run/netns",
             "ip link add bridge type bridge",
             &format!("ip addr add {HERE}/24 dev bridge"),
             "ip link set bridge up",

@@ -3,7 +3,7 @@
 use std::io;
 use std::process::{Command, Stdio};
 
-/// Runs a command; an error says what it said. `words` are split at spaces: no argument has one.
+/// Runs a command; an error says what it said. `words` are split at spaces, so that no argument may have one.
 pub(super) fn run(words: &str) -> io::Result<()> {
     let mut split = words.split(' ');
     let program = split.next().unwrap_or_default();
