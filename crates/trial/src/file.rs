@@ -3,6 +3,7 @@
 //!
 //! `{"op":{"deed":{"write":[{"serial":1,"series":3,"time":5,"fields":31}]},"began":1,"ended":2,"told":"acked","witnesses":[…]}}`
 //! or `{"read":{"scope":{"measurement":0,"series":null,"range":{…}},"asked":3,"answered":4,"seen":[[series,time,field,value],…]}}`.
+//! An answer that no write can have made is `{"foreign":"what it was"}`, and `"end"` ends a trial that was held to its end.
 //! Points of order (`began`, `asked` and so on) are counted, not timed. A series' tags and a row's values follow from its numbers:
 //! see [`Series`] and [`Field`]. A value is a text: its type's first letter, and then the value as Rust writes it.
 
@@ -84,7 +85,7 @@ pub fn judge_file(file: impl BufRead) -> Result<Judged, Broken> {
             Line::Op(_) if registers.is_some() => return Err(bad(&"an operation comes after an answer")),
             Line::Op(op) => {
                 if let Deed::Delete(Delete { range, .. }) = &op.deed {
-                    is_range(*range).map_err(|error| bad(&error))?;
+                    check_range(*range).map_err(|error| bad(&error))?;
                 }
                 history.ops.push(op);
             }
@@ -95,7 +96,7 @@ pub fn judge_file(file: impl BufRead) -> Result<Judged, Broken> {
                     let value = value(&text).ok_or_else(|| bad(&format_args!("{text:?} is not a value")))?;
                     Ok((Place { series, time, field }, value))
                 };
-                is_range(scope.range).map_err(|error| bad(&error))?;
+                check_range(scope.range).map_err(|error| bad(&error))?;
                 let seen = seen.into_iter().map(value).collect::<Result<BTreeMap<_, _>, Broken>>()?;
                 (judged.reads, judged.values) = (judged.reads + 1, judged.values + seen.len());
                 let registers = registers.get_or_insert_with(|| Registers::of(&history));
@@ -111,8 +112,8 @@ pub fn judge_file(file: impl BufRead) -> Result<Judged, Broken> {
     Ok(judged)
 }
 
-/// A range is read as it stands, and may be none.
-fn is_range(range: TimeRange) -> Result<(), TimeError> {
+/// What was deserialised as a range did not pass through `TimeRange::new`, and may end before it starts.
+fn check_range(range: TimeRange) -> Result<(), TimeError> {
     TimeRange::new(range.start(), range.end()).map(drop)
 }
 

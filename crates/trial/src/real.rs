@@ -231,9 +231,9 @@ async fn apply(env: &Env, cluster: &mut Cluster, step: Step) -> Result<String, B
             nodes.iter().for_each(|node| cluster.resume(*node));
         }
         Deed::Cut(cut, _) => {
-            nodes.iter().try_for_each(|node| cluster.cut(cut, *node))?;
+            nodes.iter().try_for_each(|node| cluster.network()?.cut(cut, *node).map_err(Broken::from))?;
             env.clock.sleep(lasts).await;
-            cluster.heal()?;
+            cluster.network()?.heal()?;
         }
         Deed::PowerCut(_) => {
             // All lose what they have not synced before the first is started again.

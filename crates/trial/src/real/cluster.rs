@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::disk::Disk;
 use super::network::{self, Network};
-use super::plan::{Cut, Kind};
+use super::plan::Kind;
 use super::process::{self, Process};
 use super::tool;
 use crate::registers::Broken;
@@ -146,12 +146,9 @@ impl Cluster {
         self.nodes[node].process.iter().for_each(Process::resume);
     }
 
-    pub(super) fn cut(&self, cut: Cut, node: usize) -> Result<(), Broken> {
-        Ok(self.network.iter().try_for_each(|network| network.cut(cut, node))?)
-    }
-
-    pub(super) fn heal(&self) -> Result<(), Broken> {
-        Ok(self.network.iter().try_for_each(Network::heal)?)
+    /// The network of namespaces.
+    pub(super) fn network(&self) -> Result<&Network, Broken> {
+        self.network.as_ref().ok_or_else(|| Broken::Harness("the nodes have no network of their own".into()))
     }
 
     /// The file system of a node.

@@ -3,12 +3,14 @@
 //!
 //! The file lies in a small file system in memory. Once that is full, ext4 takes writes into its cache as before, and the sync
 //! after them fails: what a disk does that has no spare blocks left.
-#![expect(unsafe_code, reason = "the request to shut down is a C function")]
+#![expect(unsafe_code, reason = "the request to shut down, and the one for space that writes nothing, are C functions")]
 
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
+
+use meridian_env::is_full;
 
 use super::tool;
 
@@ -28,7 +30,7 @@ pub(super) struct Disk {
 }
 
 impl Disk {
-    /// Makes one under `dir`, which must be empty.
+    /// Makes one at `dir`, which must not be there yet.
     pub(super) fn make(dir: &Path) -> io::Result<Self> {
         let disk = Self { below: dir.to_owned() };
         std::fs::create_dir(dir)?;
@@ -112,7 +114,11 @@ fn fill(dir: &Path) -> io::Result<()> {
         // SAFETY: no memory is involved, and the descriptor is open.
         match unsafe { libc::fallocate(file.as_raw_fd(), 0, number(at)?, number(step)?) } {
             0 => at += step,
-            _ => step /= 2,
+            _ => match io::Error::last_os_error() {
+                full if is_full(&full) => step /= 2,
+                // Otherwise the fault would not come, and nobody would notice.
+                error => return Err(error),
+            },
         }
     }
     Ok(())
