@@ -7,7 +7,7 @@
 use std::io;
 
 use bytes::{Buf, BufMut};
-use meridian_frame::codec::{self, CodecError, Encoding};
+use meridian_frame::codec::{self, CodecError, Encoding, Texts};
 use meridian_types::FieldType;
 
 use super::CHUNK_ROWS_MAX;
@@ -119,15 +119,16 @@ pub(super) fn decode(mut bytes: &[u8], rows: usize, columns: usize) -> Result<De
         return Err(Flaw::Layout("its number of rows is none that a chunk can have"));
     }
     let encoding = take_u8(&mut bytes)?;
-    let times = codec::decode_i64(encoding, take_counted(&mut bytes)?, rows)?;
+    let mut times = Vec::new();
+    codec::decode_i64(encoding, take_counted(&mut bytes)?, rows, &mut times)?;
     if !times.is_sorted_by(|a, b| a < b) {
         return Err(Flaw::Layout("its times do not increase"));
     }
-    let mut text = String::new();
+    let mut texts = Texts::default();
     let mut taken: Vec<Column> = Vec::new();
     let mut known = Vec::new();
     for _ in 0..columns {
-        let (column, field_type, statistics) = take_column(&mut bytes, rows, &mut text)?;
+        let (column, field_type, statistics) = take_column(&mut bytes, rows, &mut texts)?;
         if taken.last().is_some_and(|last| last.number() >= column.number()) {
             return Err(Flaw::Layout("its columns are not sorted"));
         }
@@ -137,7 +138,7 @@ pub(super) fn decode(mut bytes: &[u8], rows: usize, columns: usize) -> Result<De
     if !bytes.is_empty() {
         return Err(Flaw::Layout("bytes are left over"));
     }
-    Ok(Decoded { chunk: Chunk::from_parts(times.into(), taken.into(), text.into()), columns: known })
+    Ok(Decoded { chunk: Chunk::from_parts(times.into(), taken.into(), texts.text.into()), columns: known })
 }
 
 /// Tries any bytes as a body: the first four say how many rows and columns there are.
@@ -148,7 +149,7 @@ pub(super) fn decode_any(mut bytes: &[u8]) -> Result<Decoded, Flaw> {
 
 type Taken = (Column, FieldType, Option<Statistics>);
 
-fn take_column(bytes: &mut &[u8], rows: usize, text: &mut String) -> Result<Taken, Flaw> {
+fn take_column(bytes: &mut &[u8], rows: usize, texts: &mut Texts) -> Result<Taken, Flaw> {
     let number = take_u16(bytes)?;
     let field_type = FieldType::from_stored(take_u8(bytes)?).ok_or(Flaw::Layout("a column has an unknown type"))?;
     let encoding = take_u8(bytes)?;
@@ -162,24 +163,39 @@ fn take_column(bytes: &mut &[u8], rows: usize, text: &mut String) -> Result<Take
     let count = present.as_ref().map_or(rows, |mask| mask.iter().map(|word| word.count_ones() as usize).sum());
     let statistics = Statistics::take(field_type, count, bytes).ok_or(SHORT)?;
     let values = bytes.split_off(..length).ok_or(SHORT)?;
-    let cells: Box<[u64]> = match field_type {
-        FieldType::F64 => codec::decode_f64(encoding, values, count)?.into_iter().map(f64::to_bits).collect(),
-        FieldType::I64 | FieldType::U64 => codec::decode_u64(encoding, values, count)?.into(),
-        FieldType::Bool => codec::decode_bool(encoding, values, count)?.into_iter().map(u64::from).collect(),
-        FieldType::Str => take_texts(encoding, values, count, text)?,
-    };
+    let cells = take_cells(field_type, encoding, values, count, texts)?;
     Ok((Column::new(number, present, cells), field_type, statistics))
 }
 
-/// Appends the texts of a column to those of the chunk, and gives where they are.
-fn take_texts(encoding: u8, values: &[u8], count: usize, text: &mut String) -> Result<Box<[u64]>, Flaw> {
-    let texts = codec::decode_str(encoding, values, count)?;
-    let start = text.len() as u64;
-    text.push_str(&texts.text);
-    if u32::try_from(text.len()).is_err() {
-        return Err(Flaw::Layout("its texts are longer than 4 GiB"));
+/// The cells of a column; its texts are appended to those of the chunk.
+fn take_cells(
+    field_type: FieldType,
+    encoding: u8,
+    values: &[u8],
+    count: usize,
+    texts: &mut Texts,
+) -> Result<Box<[u64]>, Flaw> {
+    match field_type {
+        FieldType::F64 => {
+            let mut floats = Vec::new();
+            codec::decode_f64(encoding, values, count, &mut floats)?;
+            Ok(floats.into_iter().map(f64::to_bits).collect())
+        }
+        FieldType::I64 | FieldType::U64 => {
+            let mut cells = Vec::new();
+            codec::decode_u64(encoding, values, count, &mut cells)?;
+            Ok(cells.into())
+        }
+        FieldType::Bool => {
+            let mut bools = Vec::new();
+            codec::decode_bool(encoding, values, count, &mut bools)?;
+            Ok(bools.into_iter().map(u64::from).collect())
+        }
+        FieldType::Str => {
+            codec::decode_str(encoding, values, count, texts)?;
+            Ok(texts.spans.drain(..).map(|span| u64::from(span.start) << 32 | u64::from(span.len)).collect())
+        }
     }
-    Ok(texts.spans.iter().map(|span| (start + u64::from(span.start)) << 32 | u64::from(span.len)).collect())
 }
 
 /// Which rows have a value: some, and not all.

@@ -1,135 +1,199 @@
-//! Integers and truth values.
+//! Integers.
 //!
 //! All arithmetic wraps, so that extremes cost room and nothing else. Unsigned integers are encoded as the signed ones
 //! with the same bits: what is read back is the same, and only values on both sides of 2^63 could be packed better.
 
+use super::bits::{BLOCK, Block};
 use super::input::Input;
-use super::pack::{self, Plan};
-use super::{CodecError, Encoding, assert_count, check_count};
-use crate::reader::{are_bits, bits, words};
+use super::pack::{Packed, Plan, bit_length};
+use super::{CodecError, Encoding, VALUES_MAX, all_or_nothing, assert_count, runs};
 
 /// Columns whose differences or values have fewer bits are not looked at a second time.
 const OUTLIER_BITS_MIN: u32 = 8;
 /// One value in so many may lie far below all others.
 const OUTLIERS_ONE_IN: usize = 64;
+/// So many values that all differ take more by their levels than by one difference.
+const REGULAR_MIN: usize = 64;
 
-/// Appends `values`, at most [`super::VALUES_MAX`], and says how.
+/// Appends `values`, at most [`VALUES_MAX`], and says how.
 pub fn encode_i64(values: &[i64], out: &mut Vec<u8>) -> Encoding {
-    let words: Vec<u64> = values.iter().map(|value| value.cast_unsigned()).collect();
-    encode_u64(&words, out)
+    assert_count(values.len());
+    let mut words = [0; VALUES_MAX];
+    let words = &mut words[..values.len()];
+    words.iter_mut().zip(values).for_each(|(word, value)| *word = value.cast_unsigned());
+    encode_u64(words, out)
 }
 
-/// Reads back `count` values of [`encode_i64`].
-pub fn decode_i64(encoding: u8, bytes: &[u8], count: usize) -> Result<Vec<i64>, CodecError> {
-    let words = decode_u64(encoding, bytes, count)?;
-    Ok(words.into_iter().map(u64::cast_signed).collect())
-}
-
-/// Appends `values`, at most [`super::VALUES_MAX`], and says how.
+/// Appends `values`, at most [`VALUES_MAX`], and says how.
 pub fn encode_u64(values: &[u64], out: &mut Vec<u8>) -> Encoding {
     assert_count(values.len());
+    let mut steps = [0; VALUES_MAX];
+    let steps = differences(values, &mut steps);
+    let changes: usize = steps.iter().map(|step| usize::from(*step != 0)).sum();
+    if !runs::may_pay(changes + 1, values.len()) {
+        return encode_directly(values, steps, out);
+    }
+    runs::encode_shorter(values, out, |values, out| encode_directly(values, steps, out), encode_words)
+}
+
+/// Appends `values`, but not as runs.
+pub(super) fn encode_words(values: &[u64], out: &mut Vec<u8>) -> Encoding {
+    let mut steps = [0; VALUES_MAX];
+    let steps = differences(values, &mut steps);
+    encode_directly(values, steps, out)
+}
+
+/// Appends `values`, of which the differences are `steps`, but not as runs.
+fn encode_directly(values: &[u64], steps: &[u64], out: &mut Vec<u8>) -> Encoding {
     let Some(first) = values.first() else { return Encoding::Plain };
-    if values.iter().all(|value| value == first) {
+    let (low, high) = range(steps);
+    if (low, high) == (0, 0) {
         out.extend_from_slice(&first.to_le_bytes());
         return Encoding::Constant;
     }
-    let differences: Vec<u64> = values.array_windows().map(|[a, b]| b.wrapping_sub(*a)).collect();
-    let (level, steps) = (Framed::of(values), Framed::of(&differences));
-    let (plain, packed, delta) = (8 * values.len(), level.bytes(), 8 + steps.bytes());
+    let steps = (Framed::within(low, high, steps), steps);
+    if low == high && values.len() >= REGULAR_MIN {
+        return put_delta(*first, steps, out);
+    }
+    let (low, high) = range(values);
+    let level = Framed::within(low, high, values);
+    let (plain, packed, delta) = (8 * values.len(), level.bytes(), 8 + steps.0.bytes());
     if plain <= packed.min(delta) {
-        out.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+        put_plain(values, out);
         Encoding::Plain
     } else if packed <= delta {
-        level.put(out);
+        level.put(values, out);
         Encoding::Packed
     } else {
-        out.extend_from_slice(&first.to_le_bytes());
-        steps.put(out);
-        Encoding::Delta
+        put_delta(*first, steps, out)
     }
 }
 
-/// Reads back `count` values of [`encode_u64`], or the bits of as many of [`encode_i64`].
-pub fn decode_u64(encoding: u8, bytes: &[u8], count: usize) -> Result<Vec<u64>, CodecError> {
-    check_count(count)?;
+fn put_plain(values: &[u64], out: &mut Vec<u8>) {
+    out.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+}
+
+fn put_delta(first: u64, (framed, steps): (Framed, &[u64]), out: &mut Vec<u8>) -> Encoding {
+    out.extend_from_slice(&first.to_le_bytes());
+    framed.put(steps, out);
+    Encoding::Delta
+}
+
+/// What is added to each value to get the next.
+fn differences<'a>(values: &[u64], steps: &'a mut [u64; VALUES_MAX]) -> &'a [u64] {
+    let Some((_, later)) = values.split_first() else { return &[] };
+    let steps = &mut steps[..later.len()];
+    steps.iter_mut().zip(values.iter().zip(later)).for_each(|(step, (a, b))| *step = b.wrapping_sub(*a));
+    steps
+}
+
+/// The least and the greatest, taken as signed; 0 without any.
+fn range(words: &[u64]) -> (u64, u64) {
+    let Some(first) = words.first() else { return (0, 0) };
+    let start = (first.cast_signed(), first.cast_signed());
+    let (low, high) = words.iter().fold(start, |(low, high), word| {
+        let word = word.cast_signed();
+        (low.min(word), high.max(word))
+    });
+    (low.cast_unsigned(), high.cast_unsigned())
+}
+
+/// Reads back `count` values of [`encode_u64`], or the bits of as many of [`encode_i64`], behind those in `out`.
+pub fn decode_u64(encoding: u8, bytes: &[u8], count: usize, out: &mut Vec<u64>) -> Result<(), CodecError> {
+    all_or_nothing(count, out, |out| match Encoding::from_stored(encoding) {
+        Some(Encoding::Runs) => runs::decode(bytes, count, out, decode_directly),
+        _ => decode_directly(encoding, bytes, count, out),
+    })
+}
+
+/// Reads back `count` values of [`encode_i64`], behind those in `out`.
+pub fn decode_i64(encoding: u8, bytes: &[u8], count: usize, out: &mut Vec<i64>) -> Result<(), CodecError> {
+    let directly = |encoding, bytes: &[u8], count, out: &mut Vec<i64>| {
+        decode_blocks(encoding, bytes, count, |block, count| {
+            out.extend(block[..count].iter().map(|word| word.cast_signed()));
+        })
+    };
+    all_or_nothing(count, out, |out| match Encoding::from_stored(encoding) {
+        Some(Encoding::Runs) => runs::decode(bytes, count, out, directly),
+        _ => directly(encoding, bytes, count, out),
+    })
+}
+
+fn decode_directly(encoding: u8, bytes: &[u8], count: usize, out: &mut Vec<u64>) -> Result<(), CodecError> {
+    decode_blocks(encoding, bytes, count, |block, count| out.extend_from_slice(&block[..count]))
+}
+
+/// Hands out what [`encode_words`] appended block by block, with how many of the block there are.
+#[inline(always)]
+pub(super) fn decode_blocks(
+    encoding: u8,
+    bytes: &[u8],
+    count: usize,
+    mut each: impl FnMut(&mut Block, usize),
+) -> Result<(), CodecError> {
     let mut input = Input::new(bytes);
-    let values = match Encoding::from_stored(encoding) {
-        Some(Encoding::Plain) => words(input.take(8 * count)?).map(u64::from_le_bytes).collect(),
-        Some(Encoding::Constant) => vec![input.u64()?; count],
-        Some(Encoding::Packed) => take_framed(&mut input, count)?,
+    match Encoding::from_stored(encoding) {
+        Some(Encoding::Plain) => {
+            for words in input.take(8 * count)?.as_chunks().0.chunks(BLOCK) {
+                let mut block = [0; BLOCK];
+                block.iter_mut().zip(words).for_each(|(slot, word)| *slot = u64::from_le_bytes(*word));
+                each(&mut block, words.len());
+            }
+        }
+        Some(Encoding::Constant) => {
+            let value = input.u64()?;
+            (0..count).step_by(BLOCK).for_each(|start| each(&mut [value; BLOCK], (count - start).min(BLOCK)));
+        }
+        Some(Encoding::Packed) => {
+            let base = input.u64()?;
+            Packed::take(&mut input, count)?.blocks(count, |block, count| {
+                block.iter_mut().for_each(|word| *word = word.wrapping_add(base));
+                each(block, count);
+            });
+        }
         Some(Encoding::Delta) => {
-            let first = input.u64()?;
+            let (mut value, base) = (input.u64()?, input.u64()?);
             let steps = count.checked_sub(1).ok_or(CodecError::Malformed("differences of no value"))?;
-            let steps = take_framed(&mut input, steps)?;
-            let mut values = Vec::with_capacity(count);
-            values.push(first);
-            values.extend(steps.into_iter().scan(first, |value, step| {
-                *value = value.wrapping_add(step);
-                Some(*value)
-            }));
-            values
+            // One step more than there are: what it leads to is not handed out.
+            Packed::take(&mut input, steps)?.blocks(count, |block, count| {
+                for word in block.iter_mut() {
+                    let step = word.wrapping_add(base);
+                    *word = value;
+                    value = value.wrapping_add(step);
+                }
+                each(block, count);
+            });
         }
         _ => return Err(CodecError::Encoding { encoding, values: "integers" }),
-    };
-    input.end()?;
-    Ok(values)
-}
-
-/// Appends `values`, at most [`super::VALUES_MAX`], and says how.
-pub fn encode_bool(values: &[bool], out: &mut Vec<u8>) -> Encoding {
-    assert_count(values.len());
-    match values.first() {
-        Some(first) if values.iter().all(|value| value == first) => {
-            out.push(u8::from(*first));
-            Encoding::Constant
-        }
-        _ => {
-            let byte = |eight: &[bool]| eight.iter().rev().fold(0, |byte, bit| byte << 1 | u8::from(*bit));
-            out.extend(values.chunks(8).map(byte));
-            Encoding::Plain
-        }
     }
-}
-
-/// Reads back `count` values of [`encode_bool`].
-pub fn decode_bool(encoding: u8, bytes: &[u8], count: usize) -> Result<Vec<bool>, CodecError> {
-    check_count(count)?;
-    match (Encoding::from_stored(encoding), bytes) {
-        (Some(Encoding::Plain), bytes) if are_bits(bytes, count) => Ok(bits(bytes, count).collect()),
-        (Some(Encoding::Constant), [value @ 0..=1]) => Ok(vec![*value == 1; count]),
-        (Some(Encoding::Plain | Encoding::Constant), _) => Err(CodecError::Malformed("other bytes than truth values")),
-        _ => Err(CodecError::Encoding { encoding, values: "truth values" }),
-    }
+    input.end()
 }
 
 /// Words as offsets from a base.
 struct Framed {
     base: u64,
-    offsets: Vec<u64>,
     plan: Plan,
 }
 
 impl Framed {
     /// Takes the least value for the base; or, if a few values lie far below all others, the least of the others. The
     /// offsets of the few then wrap and are patched. A counter that starts again is such a case, by its differences.
-    fn of(words: &[u64]) -> Self {
-        let base = words.iter().map(|word| word.cast_signed()).min().unwrap_or_default().cast_unsigned();
-        let framed = Self::over(base, words);
-        let top = match framed.plan.widest {
-            OUTLIER_BITS_MIN.. => 1 << (framed.plan.widest - 1),
-            _ => return framed,
-        };
-        let above = || framed.offsets.iter().copied().filter(|offset| *offset >= top);
-        if words.len() - above().count() > words.len() / OUTLIERS_ONE_IN {
+    fn within(low: u64, high: u64, words: &[u64]) -> Self {
+        let plan = Plan::within(low, bit_length(high.wrapping_sub(low)), words);
+        let framed = Self { base: low, plan };
+        if plan.widest < OUTLIER_BITS_MIN {
             return framed;
         }
-        let lifted = Self::over(base.wrapping_add(above().min().unwrap_or(top)), words);
-        if lifted.plan.bytes < framed.plan.bytes { lifted } else { framed }
-    }
-
-    fn over(base: u64, words: &[u64]) -> Self {
-        let offsets: Vec<u64> = words.iter().map(|word| word.wrapping_sub(base)).collect();
-        Self { base, plan: Plan::of(&offsets), offsets }
+        let top_bit = plan.widest - 1;
+        let high = words.iter().fold(0, |high, word| high + (word.wrapping_sub(low) >> top_bit));
+        if words.len() - high as usize > words.len() / OUTLIERS_ONE_IN {
+            return framed;
+        }
+        let top = 1 << top_bit;
+        let above = words.iter().map(|word| word.wrapping_sub(low)).filter(|offset| *offset >= top);
+        let base = low.wrapping_add(above.min().unwrap_or(top));
+        let lifted = Plan::over(base, words);
+        if lifted.bytes < plan.bytes { Self { base, plan: lifted } } else { framed }
     }
 
     /// What [`Framed::put`] appends.
@@ -137,16 +201,22 @@ impl Framed {
         8 + self.plan.bytes
     }
 
-    fn put(&self, out: &mut Vec<u8>) {
+    fn put(&self, words: &[u64], out: &mut Vec<u8>) {
         out.extend_from_slice(&self.base.to_le_bytes());
-        self.plan.pack(&self.offsets, out);
+        self.plan.pack(words, out);
     }
 }
 
-/// Reads back `count` words of [`Framed::put`].
-fn take_framed(input: &mut Input<'_>, count: usize) -> Result<Vec<u64>, CodecError> {
+/// Appends `words` as [`take_framed`] reads them.
+pub(super) fn put_framed(words: &[u64], out: &mut Vec<u8>) {
+    let (low, high) = range(words);
+    Framed::within(low, high, words).put(words, out);
+}
+
+/// Takes words of [`put_framed`], as many as `words` has room for.
+pub(super) fn take_framed(input: &mut Input<'_>, words: &mut [u64]) -> Result<(), CodecError> {
     let base = input.u64()?;
-    let mut words = pack::unpack(input, count)?;
+    Packed::take(input, words.len())?.write(words);
     words.iter_mut().for_each(|word| *word = word.wrapping_add(base));
-    Ok(words)
+    Ok(())
 }

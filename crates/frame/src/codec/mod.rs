@@ -1,23 +1,33 @@
 //! Codecs of columns: up to [`VALUES_MAX`] values of one type become a byte that names an encoding, and bytes. What is
 //! smallest of a few cheap candidates is taken, anew for every column. Layout: `docs/formats/block.md`.
 //!
-//! Pure, and total: any bytes give values or a [`CodecError`], and no memory is taken for more values than the caller
-//! asked for, or for more text than the bytes hold. It never knows what the values mean or where they are stored: a block
-//! uses it, and a frame could.
+//! Both ways append to a buffer of the caller, so that a column of many pieces is read into one; all that is needed
+//! between lies on the stack. Pure, and total: any bytes give values or a [`CodecError`], which leaves the buffer as it
+//! was, and no memory is taken for more values than the caller asked for, or for more text than the bytes hold. It never
+//! knows what the values mean or where they are stored: a block uses it, and a frame could.
 
 // In reading order: what everything is packed with, then one file for each family of types.
 mod input;
 
+mod bits;
+
 mod pack;
 
+mod runs;
+
 mod integers;
+
+mod booleans;
+
+mod decimals;
 
 mod floats;
 
 mod texts;
 
+pub use booleans::{decode_bool, encode_bool};
 pub use floats::{decode_f64, encode_f64};
-pub use integers::{decode_bool, decode_i64, decode_u64, encode_bool, encode_i64, encode_u64};
+pub use integers::{decode_i64, decode_u64, encode_i64, encode_u64};
 pub use texts::{Span, Texts, decode_str, encode_str};
 
 /// Values of one column that are encoded together.
@@ -41,12 +51,25 @@ pub enum Encoding {
     Xor = 5,
     /// Each distinct text once, and packed places in that list.
     Dictionary = 6,
+    /// The value and the length of each run of equal values.
+    Runs = 7,
+    /// Decimals, and the bits of the few values that are none.
+    Exceptions = 8,
 }
 
 impl Encoding {
     /// All encodings, in stored order.
-    pub const ALL: [Self; 7] =
-        [Self::Plain, Self::Constant, Self::Packed, Self::Delta, Self::Decimal, Self::Xor, Self::Dictionary];
+    pub const ALL: [Self; 9] = [
+        Self::Plain,
+        Self::Constant,
+        Self::Packed,
+        Self::Delta,
+        Self::Decimal,
+        Self::Xor,
+        Self::Dictionary,
+        Self::Runs,
+        Self::Exceptions,
+    ];
 
     /// The encoding with this stored number, if there is one.
     pub fn from_stored(number: u8) -> Option<Self> {
@@ -76,6 +99,23 @@ pub enum CodecError {
 /// Refuses to make room for more values than there can be.
 fn check_count(count: usize) -> Result<(), CodecError> {
     if count <= VALUES_MAX { Ok(()) } else { Err(CodecError::TooMany(count)) }
+}
+
+/// Makes room for `count` values in `out` and appends them by `decode`; after an error `out` has what it had before.
+#[inline(always)]
+fn all_or_nothing<T>(
+    count: usize,
+    out: &mut Vec<T>,
+    decode: impl FnOnce(&mut Vec<T>) -> Result<(), CodecError>,
+) -> Result<(), CodecError> {
+    check_count(count)?;
+    let start = out.len();
+    out.reserve(count);
+    let decoded = decode(out);
+    if decoded.is_err() {
+        out.truncate(start);
+    }
+    decoded
 }
 
 /// What is asserted before anything is encoded.

@@ -6,6 +6,7 @@
 //!
 //! It must never take more room than the width of the widest word would.
 
+use super::bits::{self, BLOCK, Block, SLACK, bytes_of, mask};
 use super::input::Input;
 use super::{CodecError, VALUES_MAX};
 
@@ -15,12 +16,17 @@ const PATCHED: u8 = 128;
 const PATCH_HEADER_BYTES: usize = 3;
 /// Bytes of a patch's place.
 const PLACE_BYTES: usize = 2;
+/// Rows of so many columns are as many to a block.
+const ROW: usize = 8;
 
 const _: () = assert!(VALUES_MAX <= u16::MAX as usize, "a place fits its two bytes");
+const _: () = assert!(ROW * ROW == BLOCK && VALUES_MAX.is_multiple_of(BLOCK), "rows fill blocks");
 
-/// How some words are packed best.
+/// How words, less a base, are packed best.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Plan {
+    /// Taken from each word, wrapping.
+    base: u64,
     /// Bits of each word.
     width: u32,
     /// Bits of the widest word.
@@ -34,22 +40,38 @@ pub(super) struct Plan {
 impl Plan {
     /// Looks for the width with which `words` take the least.
     pub(super) fn of(words: &[u64]) -> Self {
-        let widest = bit_length(words.iter().fold(0, |all, word| all | word));
-        let mut best = Self { width: widest, widest, patches: 0, bytes: 1 + bytes_of(words.len(), widest) };
+        Self::over(0, words)
+    }
+
+    /// The same of what is left of `words` when `base` is taken from each.
+    pub(super) fn over(base: u64, words: &[u64]) -> Self {
+        Self::within(base, bit_length(words.iter().fold(0, |all, word| all | word.wrapping_sub(base))), words)
+    }
+
+    /// The same where it is known that the widest takes `widest` bits.
+    pub(super) fn within(base: u64, widest: u32, words: &[u64]) -> Self {
+        // Of most columns a look at the longest of some words each says that patches cannot pay, at a fraction of what
+        // it takes to look at all: there are at least as many of them as there are such words over the width.
+        let mut longest = [0; VALUES_MAX / ROW];
+        let plan = Self::cheapest(base, widest, words.len(), 0, longest_of_rows(base, words, &mut longest));
+        if plan.width == widest { plan } else { Self::cheapest(base, widest, words.len(), base, words) }
+    }
+
+    /// Looks for the width with which `count` words take the least if those that are longer are some of `seen`, of which
+    /// `less` is taken.
+    fn cheapest(base: u64, widest: u32, count: usize, less: u64, seen: &[u64]) -> Self {
+        let mut best = Self { base, width: widest, widest, patches: 0, bytes: 1 + bytes_of(count, widest) };
         if widest == 0 {
             return best;
         }
-        let mut with_length = [0_u16; 65];
-        for word in words {
-            with_length[bit_length(*word) as usize] += 1;
-        }
+        let with_length = lengths(less, seen);
         let mut patches = 0;
         for width in (0..widest).rev() {
-            patches += usize::from(with_length[width as usize + 1]);
+            patches += with_length(width + 1);
             let high = patches * PLACE_BYTES + bytes_of(patches, widest - width);
-            let bytes = 1 + bytes_of(words.len(), width) + PATCH_HEADER_BYTES + high;
+            let bytes = 1 + bytes_of(count, width) + PATCH_HEADER_BYTES + high;
             if bytes < best.bytes {
-                best = Self { width, widest, patches, bytes };
+                best = Self { width, patches, bytes, ..best };
             }
         }
         best
@@ -59,78 +81,160 @@ impl Plan {
     pub(super) fn pack(self, words: &[u64], out: &mut Vec<u8>) {
         let start = out.len();
         let width = self.width as u8; // at most 64
-        out.reserve(self.bytes);
+        out.reserve(self.bytes + SLACK);
         out.push(if self.patches > 0 { width | PATCHED } else { width });
-        put_bits(words.iter().copied(), self.width, out);
+        put_bits(self.base, self.width, words, out);
         if self.patches > 0 {
-            let patched = || words.iter().zip(0_u16..).filter(|(word, _)| **word > mask(self.width));
-            out.extend_from_slice(&(self.patches as u16).to_le_bytes()); // at most VALUES_MAX
-            out.push((self.widest - self.width) as u8);
-            patched().for_each(|(_, place)| out.extend_from_slice(&place.to_le_bytes()));
-            put_bits(patched().map(|(word, _)| word >> self.width), self.widest - self.width, out);
+            self.put_patches(words, out);
         }
         assert_eq!(out.len() - start, self.bytes, "{self:?} of {} words", words.len());
     }
+
+    fn put_patches(self, words: &[u64], out: &mut Vec<u8>) {
+        let high_width = self.widest - self.width;
+        out.extend_from_slice(&(self.patches as u16).to_le_bytes()); // at most VALUES_MAX
+        out.push(high_width as u8);
+        let mut highs = [0; VALUES_MAX];
+        let mut found = 0;
+        for (word, place) in words.iter().zip(0_u16..) {
+            let high = word.wrapping_sub(self.base) & !mask(self.width);
+            if high != 0 {
+                out.extend_from_slice(&place.to_le_bytes());
+                highs[found] = high >> self.width;
+                found += 1;
+            }
+        }
+        put_bits(0, high_width, &highs[..found], out);
+    }
 }
 
-/// Takes `count` words off the front of `input`. The caller has bounded `count`.
-pub(super) fn unpack(input: &mut Input<'_>, count: usize) -> Result<Vec<u64>, CodecError> {
-    let head = input.u8()?;
-    let width = u32::from(head & !PATCHED);
-    let mut words = take_bits(input, width, count)?;
-    if head & PATCHED != 0 {
-        let patches = usize::from(input.u16()?);
-        let high_width = u32::from(input.u8()?);
-        if patches > count || high_width == 0 || width + high_width > 64 {
-            return Err(CodecError::Malformed("patches that cannot be"));
-        }
-        let places = input.take(patches * PLACE_BYTES)?.as_chunks().0;
-        let highs = take_bits(input, high_width, patches)?;
-        let mut next = 0;
-        for (place, high) in places.iter().zip(highs) {
-            let place = usize::from(u16::from_le_bytes(*place));
-            if place < next || place >= count {
-                return Err(CodecError::Malformed("patches out of order"));
-            }
-            words[place] |= high << width;
-            next = place + 1;
+/// Of every eight rows of words, less `base`, one row with as many bits as the longest word in each column. What does not
+/// fill eight rows is left out.
+fn longest_of_rows<'a>(base: u64, words: &[u64], longest: &'a mut [u64; VALUES_MAX / ROW]) -> &'a [u64] {
+    let blocks = words.as_chunks::<BLOCK>().0;
+    for (longest, block) in longest.as_chunks_mut::<ROW>().0.iter_mut().zip(blocks) {
+        for row in block.as_chunks::<ROW>().0 {
+            longest.iter_mut().zip(row).for_each(|(longest, word)| *longest |= word.wrapping_sub(base));
         }
     }
-    Ok(words)
+    &longest[..blocks.len() * ROW]
 }
 
-fn bit_length(word: u64) -> u32 {
+/// How many words have as many bits as is asked, less `base`.
+fn lengths(base: u64, words: &[u64]) -> impl Fn(u32) -> usize {
+    // Four lists, since neighbours often have the same length and would wait for each other.
+    let mut lists = [[0_u16; 65]; 4];
+    let (fours, rest) = words.as_chunks::<4>();
+    for four in fours {
+        for (list, word) in lists.iter_mut().zip(four) {
+            list[bit_length(word.wrapping_sub(base)) as usize] += 1;
+        }
+    }
+    rest.iter().for_each(|word| lists[0][bit_length(word.wrapping_sub(base)) as usize] += 1);
+    move |length| lists.iter().map(|list| usize::from(list[length as usize])).sum()
+}
+
+/// Words as they are stored, of which everything but the words was looked at.
+#[derive(Debug)]
+pub(super) struct Packed<'a> {
+    width: u32,
+    bits: &'a [u8],
+    high_width: u32,
+    places: &'a [[u8; PLACE_BYTES]],
+    highs: &'a [u8],
+}
+
+impl<'a> Packed<'a> {
+    /// Takes `count` words off the front of `input`. The caller has bounded `count`.
+    pub(super) fn take(input: &mut Input<'a>, count: usize) -> Result<Self, CodecError> {
+        let head = input.u8()?;
+        let width = u32::from(head & !PATCHED);
+        let bits = take_bits(input, width, count)?;
+        let mut packed = Self { width, bits, high_width: 0, places: &[], highs: &[] };
+        if head & PATCHED == 0 {
+            return Ok(packed);
+        }
+        let patches = usize::from(input.u16()?);
+        packed.high_width = u32::from(input.u8()?);
+        if patches > count || packed.high_width == 0 || width + packed.high_width > u64::BITS {
+            return Err(CodecError::Malformed("patches that cannot be"));
+        }
+        packed.places = take_places(input, patches, count)?;
+        packed.highs = take_bits(input, packed.high_width, patches)?;
+        Ok(packed)
+    }
+
+    /// Hands out the words block by block, and how many of each block there are, until there were `count`: as many as
+    /// were taken, or more, which are zero.
+    #[inline(always)]
+    pub(super) fn blocks(&self, count: usize, mut each: impl FnMut(&mut Block, usize)) {
+        let mut block = [0; BLOCK];
+        let mut patch = 0;
+        for start in (0..count).step_by(BLOCK) {
+            bits::unpack(self.width, self.bits, start / BLOCK, &mut block);
+            while let Some(place) = self.places.get(patch) {
+                let Some(word) = block.get_mut(usize::from(u16::from_le_bytes(*place)) - start) else { break };
+                *word |= bits::get(self.high_width, self.highs, patch) << self.width;
+                patch += 1;
+            }
+            each(&mut block, (count - start).min(BLOCK));
+        }
+    }
+
+    /// Writes the words to the front of `words`.
+    pub(super) fn write(&self, words: &mut [u64]) {
+        let mut at = 0;
+        self.blocks(words.len(), |block, count| {
+            words[at..at + count].copy_from_slice(&block[..count]);
+            at += count;
+        });
+    }
+}
+
+/// Takes so many places among `count` values, in order.
+pub(super) fn take_places<'a>(
+    input: &mut Input<'a>,
+    places: usize,
+    count: usize,
+) -> Result<&'a [[u8; PLACE_BYTES]], CodecError> {
+    let places = input.take(places * PLACE_BYTES)?.as_chunks().0;
+    let mut next = 0;
+    for place in places {
+        let place = usize::from(u16::from_le_bytes(*place));
+        if place < next || place >= count {
+            return Err(CodecError::Malformed("places out of order"));
+        }
+        next = place + 1;
+    }
+    Ok(places)
+}
+
+pub(super) fn bit_length(word: u64) -> u32 {
     u64::BITS - word.leading_zeros()
 }
 
-/// The lowest `width` bits.
-fn mask(width: u32) -> u64 {
-    u64::MAX.checked_shr(u64::BITS - width).unwrap_or(0)
-}
-
-/// Whole bytes that `count` words of `width` bits take.
-fn bytes_of(count: usize, width: u32) -> usize {
-    (count * width as usize).div_ceil(8)
-}
-
-fn put_bits(words: impl Iterator<Item = u64>, width: u32, out: &mut Vec<u8>) {
-    let mask = mask(width);
-    let (mut pending, mut filled) = (0_u64, 0_u32);
-    for word in words {
-        let word = word & mask;
-        pending |= word << filled;
-        filled += width;
-        if filled >= u64::BITS {
-            out.extend_from_slice(&pending.to_le_bytes());
-            filled -= u64::BITS;
-            // What of the word is not out yet: nothing if it ended with the eight bytes.
-            pending = word.checked_shr(width - filled).unwrap_or(0);
-        }
+/// Appends the lower `width` bits of `words`, less `base`.
+fn put_bits(base: u64, width: u32, words: &[u64], out: &mut Vec<u8>) {
+    let (start, step) = (out.len(), bytes_of(BLOCK, width));
+    let end = start + bytes_of(words.len(), width);
+    // A kernel writes whole blocks and some bytes behind them.
+    out.resize(start + words.len().div_ceil(BLOCK) * step + SLACK, 0);
+    let mut at = start;
+    let (blocks, rest) = words.as_chunks::<BLOCK>();
+    for words in blocks {
+        bits::pack(width, &words.map(|word| word.wrapping_sub(base)), &mut out[at..]);
+        at += step;
     }
-    out.extend_from_slice(&pending.to_le_bytes()[..filled.div_ceil(8) as usize]);
+    if !rest.is_empty() {
+        let mut block = [0; BLOCK];
+        block.iter_mut().zip(rest).for_each(|(slot, word)| *slot = word.wrapping_sub(base));
+        bits::pack(width, &block, &mut out[at..]);
+    }
+    out.truncate(end);
 }
 
-fn take_bits(input: &mut Input<'_>, width: u32, count: usize) -> Result<Vec<u64>, CodecError> {
+/// Takes the bits of `count` words, looking only at those that are spare.
+fn take_bits<'a>(input: &mut Input<'a>, width: u32, count: usize) -> Result<&'a [u8], CodecError> {
     if width > u64::BITS {
         return Err(CodecError::Malformed("words of more than 64 bits"));
     }
@@ -139,34 +243,5 @@ fn take_bits(input: &mut Input<'_>, width: u32, count: usize) -> Result<Vec<u64>
     if bytes.last().is_some_and(|last| last.leading_zeros() < spare) {
         return Err(CodecError::Malformed("spare bits that are set"));
     }
-    let width_bits = width as usize;
-    let mask = mask(width);
-    if width == 0 {
-        return Ok(vec![0; count]);
-    }
-    let place = |i: usize| (i * width_bits / 8, (i * width_bits % 8) as u32);
-    // Up to here a word lies within eight bytes, wherever in its first byte it begins.
-    if width <= u64::BITS - 7 {
-        let word = |i| {
-            let (at, shift) = place(i);
-            load(bytes, at) >> shift & mask
-        };
-        return Ok((0..count).map(word).collect());
-    }
-    let word = |i| {
-        let (at, shift) = place(i);
-        let ninth = bytes.get(at + 8).map_or(0, |byte| u128::from(*byte) << 64);
-        ((u128::from(load(bytes, at)) | ninth) >> shift) as u64 & mask
-    };
-    Ok((0..count).map(word).collect())
-}
-
-/// Eight bytes from `at` on; those beyond the end are zero.
-#[inline]
-fn load(bytes: &[u8], at: usize) -> u64 {
-    let rest = &bytes[at..];
-    match rest.first_chunk() {
-        Some(eight) => u64::from_le_bytes(*eight),
-        None => rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)),
-    }
+    Ok(bytes)
 }

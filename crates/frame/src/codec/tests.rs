@@ -38,7 +38,25 @@ fn integers() -> impl Strategy<Value = Vec<u64>> {
         (any::<u64>(), 0..=VALUES_MAX).prop_map(|(value, count)| vec![value; count]),
         walk,
         outliers,
+        in_runs(any::<u64>()),
     ]
+}
+
+/// The same value again and again.
+fn in_runs<T: Clone + std::fmt::Debug>(value: impl Strategy<Value = T>) -> impl Strategy<Value = Vec<T>> {
+    let runs = vec((value, 1..60_usize), 1..20);
+    let repeated = |(value, length): &(T, usize)| std::iter::repeat_n(value.clone(), *length);
+    runs.prop_map(move |runs| runs.iter().flat_map(repeated).take(VALUES_MAX).collect())
+}
+
+/// Decimals among which some values are none, or have more digits.
+fn with_exceptions() -> impl Strategy<Value = Vec<f64>> {
+    let others = vec((any::<prop::sample::Index>(), prop_oneof![any::<u64>(), Just(f64::NAN.to_bits())]), 0..40);
+    (vec(any::<i16>(), 1..VALUES_MAX), others, 0..15_i32).prop_map(|(values, others, exponent)| {
+        let mut values: Vec<f64> = values.iter().map(|value| f64::from(*value) / 10_f64.powi(exponent)).collect();
+        others.iter().for_each(|(at, bits)| *at.get_mut(&mut values) = f64::from_bits(*bits));
+        values
+    })
 }
 
 /// Floats as they come: decimals, bits of any kind, slow walks, and what is hard to keep.
@@ -74,6 +92,9 @@ fn floats() -> impl Strategy<Value = Vec<f64>> {
         (any::<f64>(), vec(any::<u16>(), 0..300))
             .prop_map(|(start, steps)| steps.iter().map(|s| f64::from_bits(start.to_bits() ^ u64::from(*s))).collect()),
         vec(any::<f32>().prop_map(f64::from), 0..300),
+        in_runs(any::<u64>().prop_map(f64::from_bits)),
+        in_runs(any::<u8>().prop_map(|value| f64::from(value) / 10.0)),
+        with_exceptions(),
     ]
 }
 
@@ -90,6 +111,38 @@ fn bits_of(values: &[f64]) -> Vec<u64> {
     values.iter().map(|value| value.to_bits()).collect()
 }
 
+/// One of the functions that decode.
+type Decode<T> = fn(u8, &[u8], usize, &mut Vec<T>) -> Result<(), CodecError>;
+
+/// Decodes behind values that must stay, and of which nothing else may stay after an error.
+fn read<T: Default + Clone + PartialEq + std::fmt::Debug>(
+    decode: Decode<T>,
+    encoding: u8,
+    bytes: &[u8],
+    count: usize,
+) -> Result<Vec<T>, CodecError> {
+    let before = vec![T::default(); 3];
+    let mut out = before.clone();
+    let decoded = decode(encoding, bytes, count, &mut out);
+    let taken = out.split_off(3);
+    assert_eq!(out, before);
+    assert!(decoded.is_ok() || taken.is_empty(), "{decoded:?} and values");
+    decoded.map(|()| taken)
+}
+
+/// The same with texts.
+fn read_str(encoding: u8, bytes: &[u8], count: usize) -> Result<Texts, CodecError> {
+    let before = Texts { text: "é".to_owned(), spans: vec![Span { start: 0, len: 2 }] };
+    let mut out = before.clone();
+    if let Err(error) = decode_str(encoding, bytes, count, &mut out) {
+        assert_eq!(out, before);
+        return Err(error);
+    }
+    assert_eq!(out.iter().next(), Some("é"));
+    let spans = out.spans.split_off(1).into_iter();
+    Ok(Texts { text: out.text.split_off(2), spans: spans.map(|span| Span { start: span.start - 2, ..span }).collect() })
+}
+
 /// Encodes behind bytes that must stay.
 fn encoded(encode: impl FnOnce(&mut Vec<u8>) -> Encoding) -> (Encoding, Vec<u8>) {
     let mut out = vec![7];
@@ -103,36 +156,36 @@ proptest! {
     fn integers_come_back(values in integers()) {
         let (encoding, bytes) = encoded(|out| encode_u64(&values, out));
         prop_assert!(bytes.len() <= 8 * values.len(), "{encoding:?} takes {} bytes", bytes.len());
-        prop_assert_eq!(decode_u64(encoding as u8, &bytes, values.len()), Ok(values.clone()));
+        prop_assert_eq!(read(decode_u64, encoding as u8, &bytes, values.len()), Ok(values.clone()));
         let signed: Vec<i64> = values.iter().map(|value| value.cast_signed()).collect();
         let (encoding, bytes) = encoded(|out| encode_i64(&signed, out));
-        prop_assert_eq!(decode_i64(encoding as u8, &bytes, signed.len()), Ok(signed));
+        prop_assert_eq!(read(decode_i64, encoding as u8, &bytes, signed.len()), Ok(signed));
     }
 
     #[test]
     fn floats_come_back_with_their_bits(values in floats()) {
         let (encoding, bytes) = encoded(|out| encode_f64(&values, out));
         prop_assert!(bytes.len() <= 8 * values.len(), "{encoding:?} takes {} bytes", bytes.len());
-        let back = decode_f64(encoding as u8, &bytes, values.len()).expect("what was encoded");
+        let back = read(decode_f64, encoding as u8, &bytes, values.len()).expect("what was encoded");
         prop_assert_eq!(bits_of(&back), bits_of(&values));
     }
 
     #[test]
     fn truth_values_come_back(values in prop_oneof![vec(any::<bool>(), 0..=VALUES_MAX), vec(Just(true), 0..99)]) {
         let (encoding, bytes) = encoded(|out| encode_bool(&values, out));
-        prop_assert_eq!(decode_bool(encoding as u8, &bytes, values.len()), Ok(values));
+        prop_assert_eq!(read(decode_bool, encoding as u8, &bytes, values.len()), Ok(values));
     }
 
     #[test]
     fn texts_come_back(values in texts()) {
         let slices: Vec<&str> = values.iter().map(String::as_str).collect();
         let (encoding, bytes) = encoded(|out| encode_str(&slices, out));
-        let back = decode_str(encoding as u8, &bytes, values.len()).expect("what was encoded");
+        let back = read_str(encoding as u8, &bytes, values.len()).expect("what was encoded");
         prop_assert_eq!(back.iter().collect::<Vec<_>>(), slices);
     }
 
     #[test]
-    fn any_bytes_are_values_or_an_error(encoding in 0..9_u8, bytes in vec(any::<u8>(), 0..200), count in 0..1_100_usize) {
+    fn any_bytes_are_values_or_an_error(encoding in 0..10_u8, bytes in vec(any::<u8>(), 0..200), count in 0..1_100_usize) {
         decode_all(encoding, &bytes, count)?;
     }
 
@@ -166,11 +219,11 @@ proptest! {
 /// Decodes as every type; what comes is as long as was asked.
 fn decode_all(encoding: u8, bytes: &[u8], count: usize) -> Result<(), TestCaseError> {
     let lengths = [
-        decode_u64(encoding, bytes, count).map(|values| values.len()),
-        decode_i64(encoding, bytes, count).map(|values| values.len()),
-        decode_f64(encoding, bytes, count).map(|values| values.len()),
-        decode_bool(encoding, bytes, count).map(|values| values.len()),
-        decode_str(encoding, bytes, count).map(|texts| texts.iter().count()),
+        read(decode_u64, encoding, bytes, count).map(|values| values.len()),
+        read(decode_i64, encoding, bytes, count).map(|values| values.len()),
+        read(decode_f64, encoding, bytes, count).map(|values| values.len()),
+        read(decode_bool, encoding, bytes, count).map(|values| values.len()),
+        read_str(encoding, bytes, count).map(|texts| texts.iter().count()),
     ];
     for length in lengths.into_iter().flatten() {
         prop_assert_eq!(length, count);
@@ -203,27 +256,36 @@ fn the_small_form_is_taken() {
     assert_eq!(float(&decimals), (Encoding::Decimal, 2 + 8 + 1 + 7 * 128));
     let mut negative_zero = decimals.clone();
     negative_zero[3] = -0.0;
-    assert_eq!(float(&negative_zero).0, Encoding::Xor, "a decimal would lose the sign");
+    let exception = 2 + 2 + 8 + 1;
+    let kept = (Encoding::Exceptions, exception + 2 + 8 + 1 + 7 * 128);
+    assert_eq!(float(&negative_zero), kept, "a decimal would lose the sign");
+    let mut gaps = decimals.clone();
+    gaps.iter_mut().step_by(20).for_each(|value| *value = f64::NAN);
+    let (encoding, bytes) = float(&gaps);
+    assert!(encoding == Encoding::Exceptions && bytes < 7 * 128 + 52 * 2 + 30, "{encoding:?} {bytes}");
+    let levels: Vec<f64> = (0..1_024).map(|i| f64::from(i / 100) * 1.1).collect();
+    assert_eq!(float(&levels).0, Encoding::Runs);
+    assert_eq!(size(&walk(|i| i / 100)), (Encoding::Runs, 2 + (1 + 10) + 1 + (8 + 1 + 6)));
     let full: Vec<f64> = (0..1_024).map(|i| (f64::from(i) / 1e3).sin() + 2.0).collect();
     let (encoding, bytes) = float(&full);
     assert!(encoding == Encoding::Xor && bytes < 7 * 1_024, "{encoding:?} {bytes}");
     let levels: Vec<&str> = (0..1_024).map(|i| ["info", "warning", "error"][i % 3]).collect();
     let (encoding, bytes) = encoded(|out| encode_str(&levels, out));
     assert_eq!((encoding, bytes.len()), (Encoding::Dictionary, 2 + (1 + 2) + (1 + 256) + 16));
-    assert_eq!(decode_str(encoding as u8, &bytes, 1_024).map(|texts| texts.text.len()), Ok(16), "held once each");
+    assert_eq!(read_str(encoding as u8, &bytes, 1_024).map(|texts| texts.text.len()), Ok(16), "held once each");
 }
 
 #[test]
 fn what_is_refused_says_why() {
-    assert_eq!(decode_u64(1, &[0; 8], 1_025), Err(CodecError::TooMany(1_025)));
-    assert_eq!(decode_u64(4, &[0; 8], 1), Err(CodecError::Encoding { encoding: 4, values: "integers" }));
+    assert_eq!(read(decode_u64, 1, &[0; 8], 1_025), Err(CodecError::TooMany(1_025)));
+    assert_eq!(read(decode_u64, 4, &[0; 8], 1), Err(CodecError::Encoding { encoding: 4, values: "integers" }));
     let text = |error: Result<Vec<u64>, CodecError>| error.expect_err("refused").to_string();
-    assert_eq!(text(decode_u64(0, &[0; 7], 1)), "the values are malformed: they are cut short");
-    assert_eq!(text(decode_u64(0, &[0; 9], 1)), "the values are malformed: bytes are left over");
+    assert_eq!(text(read(decode_u64, 0, &[0; 7], 1)), "the values are malformed: they are cut short");
+    assert_eq!(text(read(decode_u64, 0, &[0; 9], 1)), "the values are malformed: bytes are left over");
     let spare = [&[0; 8][..], &[3, 0b1000_0000, 0]].concat();
-    assert_eq!(decode_u64(2, &spare, 3), Ok(vec![0, 0, 2]));
-    assert_eq!(text(decode_u64(2, &spare[..10], 2)), "the values are malformed: spare bits that are set");
-    assert!(decode_str(0, b"\x01\0\0\0\x01\0\0\0\xC3\xA9", 2).is_err(), "a cut inside a character");
+    assert_eq!(read(decode_u64, 2, &spare, 3), Ok(vec![0, 0, 2]));
+    assert_eq!(text(read(decode_u64, 2, &spare[..10], 2)), "the values are malformed: spare bits that are set");
+    assert!(read_str(0, b"\x01\0\0\0\x01\0\0\0\xC3\xA9", 2).is_err(), "a cut inside a character");
     for (number, encoding) in Encoding::ALL.into_iter().enumerate() {
         assert_eq!(encoding as usize, number, "numbers are never reused and never skipped");
     }
@@ -251,6 +313,12 @@ fn golden() -> String {
     add("f64 21.5 21.25 -3 21.75 21.5 20", &|out| encode_f64(&[21.5, 21.25, -3.0, 21.75, 21.5, 20.0], out));
     add("f64 1 -0 1 1 1", &|out| encode_f64(&[1.0, -0.0, 1.0, 1.0, 1.0], out));
     add("f64 pi e", &|out| encode_f64(&[std::f64::consts::PI, 1e300], out));
+    add("i64 -7 x 20, 4 x 30, 9 x 10", &|out| encode_i64(&[vec![-7; 20], vec![4; 30], vec![9; 10]].concat(), out));
+    add("f64 0.5 x 30, nan x 30", &|out| encode_f64(&[[0.5; 30], [f64::NAN; 30]].concat(), out));
+    add("f64 40 decimals, one of them nan", &|out| {
+        let value = |i: i32| if i == 3 { f64::NAN } else { f64::from(100 + i * 7 % 16) / 10.0 };
+        encode_f64(&(0..40).map(value).collect::<Vec<_>>(), out)
+    });
     add("bool true x 9", &|out| encode_bool(&[true; 9], out));
     add("bool 9 of them", &|out| encode_bool(&[true, false, true, true, false, false, false, false, true], out));
     add("str same", &|out| encode_str(&["same", "same"], out));
@@ -266,4 +334,42 @@ fn golden_bytes() {
         include_str!("../../testdata/codec_v1.txt"),
         "stored bytes: what was written must be read for ever"
     );
+}
+
+/// Bits one by one, as the page on blocks has them.
+fn bits_one_by_one(width: u32, words: &[u64]) -> Vec<u8> {
+    let mut bytes = vec![0; (words.len() * width as usize).div_ceil(8)];
+    for (i, word) in words.iter().enumerate() {
+        for bit in (0..width as usize).filter(|bit| word >> bit & 1 == 1) {
+            let place = i * width as usize + bit;
+            bytes[place / 8] |= 1 << (place % 8);
+        }
+    }
+    bytes
+}
+
+#[test]
+fn kernels_of_every_width_agree_with_the_layout() {
+    let mut word = 1_u64;
+    for width in 0..=64 {
+        let block: bits::Block = std::array::from_fn(|_| {
+            word = word.wrapping_mul(0x5851_F42D_4C95_7F2D).wrapping_add(0x1405_7B7E_F767_814F);
+            word ^ word >> 29
+        });
+        let kept = block.map(|word| word & bits::mask(width));
+        let stored = bits_one_by_one(width, &block);
+        let mut packed = vec![0xFF; stored.len() + bits::SLACK];
+        bits::pack(width, &block, &mut packed);
+        assert_eq!(packed[..stored.len()], stored, "{width} bits");
+        for count in [64, 63, 9, 8, 1, 0] {
+            let mut back = [7; bits::BLOCK];
+            let bytes = bits_one_by_one(width, &block[..count]);
+            bits::unpack(width, &bytes, 0, &mut back);
+            assert_eq!((&back[..count], &back[count..]), (&kept[..count], &[0; 64][count..]), "{width} bits");
+            (0..count).for_each(|i| assert_eq!(bits::get(width, &bytes, i), kept[i], "{width} bits"));
+        }
+        let mut back = [7; bits::BLOCK];
+        bits::unpack(width, &[stored.clone(), stored].concat(), 1, &mut back);
+        assert_eq!(back, kept, "{width} bits");
+    }
 }

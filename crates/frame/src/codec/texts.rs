@@ -3,8 +3,8 @@
 use meridian_types::Map;
 
 use super::input::Input;
-use super::pack::{self, Plan};
-use super::{CodecError, Encoding, assert_count, check_count};
+use super::pack::{Packed, Plan};
+use super::{CodecError, Encoding, VALUES_MAX, assert_count, check_count};
 use crate::reader::words;
 
 /// Texts in one buffer. Where rows have the same text, their spans may be the same.
@@ -31,22 +31,28 @@ impl Texts {
         self.spans.iter().map(|span| &self.text[span.start as usize..][..span.len as usize])
     }
 
-    /// The texts that stand one after another in `text` with these lengths.
-    fn cut(text: &[u8], lengths: impl ExactSizeIterator<Item = u64>) -> Result<Self, CodecError> {
+    /// Appends the texts that stand one after another in `text` with these lengths.
+    fn cut(&mut self, text: &[u8], lengths: &[u64]) -> Result<(), CodecError> {
         let text = utf8(text)?;
-        let mut spans = Vec::with_capacity(lengths.len());
+        let base = self.push(text)?;
         let mut start = 0_u32;
         for length in lengths {
-            let end = u64::from(start).checked_add(length).and_then(|end| u32::try_from(end).ok());
+            let end = u64::from(start).checked_add(*length).and_then(|end| u32::try_from(end).ok());
             let end = end.filter(|end| text.is_char_boundary(*end as usize));
             let end = end.ok_or(CodecError::Malformed("a text that ends outside, or inside a character"))?;
-            spans.push(Span { start, len: end - start });
+            self.spans.push(Span { start: base + start, len: end - start });
             start = end;
         }
-        if start as usize != text.len() {
-            return Err(CodecError::Malformed("text that is no row's"));
-        }
-        Ok(Self { text: text.to_owned(), spans })
+        if start as usize == text.len() { Ok(()) } else { Err(CodecError::Malformed("text that is no row's")) }
+    }
+
+    /// Appends to the buffer, and says where.
+    fn push(&mut self, text: &str) -> Result<u32, CodecError> {
+        let end = u32::try_from(self.text.len() + text.len());
+        end.map_err(|_| CodecError::Malformed("texts of 4 GiB"))?;
+        let base = self.text.len() as u32; // no more than the end
+        self.text.push_str(text);
+        Ok(base)
     }
 }
 
@@ -73,40 +79,64 @@ pub fn encode_str(values: &[&str], out: &mut Vec<u8>) -> Encoding {
     }
 }
 
-/// Reads back `count` values of [`encode_str`].
-pub fn decode_str(encoding: u8, bytes: &[u8], count: usize) -> Result<Texts, CodecError> {
+/// Reads back `count` values of [`encode_str`], behind those in `out`.
+pub fn decode_str(encoding: u8, bytes: &[u8], count: usize, out: &mut Texts) -> Result<(), CodecError> {
     check_count(count)?;
+    let (text, spans) = (out.text.len(), out.spans.len());
+    out.spans.reserve(count);
+    let decoded = decode(encoding, bytes, count, out);
+    if decoded.is_err() {
+        out.text.truncate(text);
+        out.spans.truncate(spans);
+    }
+    decoded
+}
+
+fn decode(encoding: u8, bytes: &[u8], count: usize, out: &mut Texts) -> Result<(), CodecError> {
     let mut input = Input::new(bytes);
+    let mut lengths = [0; VALUES_MAX];
+    let lengths = &mut lengths[..count];
     match Encoding::from_stored(encoding) {
         Some(Encoding::Plain) => {
-            let lengths = words(input.take(4 * count)?).map(|length| u64::from(u32::from_le_bytes(length)));
-            let lengths: Vec<u64> = lengths.collect();
-            Texts::cut(input.rest(), lengths.into_iter())
+            let stored = words(input.take(4 * count)?);
+            lengths.iter_mut().zip(stored).for_each(|(length, stored)| *length = u32::from_le_bytes(stored).into());
+            out.cut(input.rest(), lengths)
         }
         Some(Encoding::Constant) => {
             let len = u32::try_from(bytes.len()).map_err(|_| CodecError::Malformed("a text of 4 GiB"))?;
-            Ok(Texts { text: utf8(bytes)?.to_owned(), spans: vec![Span { start: 0, len }; count] })
+            let start = out.push(utf8(bytes)?)?;
+            out.spans.resize(out.spans.len() + count, Span { start, len });
+            Ok(())
         }
         Some(Encoding::Packed) => {
-            let lengths = pack::unpack(&mut input, count)?;
-            Texts::cut(input.rest(), lengths.into_iter())
+            Packed::take(&mut input, count)?.write(lengths);
+            out.cut(input.rest(), lengths)
         }
-        Some(Encoding::Dictionary) => decode_dictionary(input, count),
+        Some(Encoding::Dictionary) => decode_dictionary(input, lengths, out),
         _ => Err(CodecError::Encoding { encoding, values: "texts" }),
     }
 }
 
-fn decode_dictionary(mut input: Input<'_>, count: usize) -> Result<Texts, CodecError> {
+/// Appends as many texts as there is room for lengths.
+fn decode_dictionary(mut input: Input<'_>, lengths: &mut [u64], out: &mut Texts) -> Result<(), CodecError> {
+    let count = lengths.len();
     let distinct = usize::from(input.u16()?);
     if distinct > count {
         return Err(CodecError::Malformed("more distinct texts than texts"));
     }
-    let lengths = pack::unpack(&mut input, distinct)?;
-    let places = pack::unpack(&mut input, count)?;
-    let Texts { text, spans } = Texts::cut(input.rest(), lengths.into_iter())?;
-    let span = |place: u64| usize::try_from(place).ok().and_then(|place| spans.get(place)).copied();
-    let spans: Option<Vec<Span>> = places.into_iter().map(span).collect();
-    Ok(Texts { text, spans: spans.ok_or(CodecError::Malformed("a place outside of the dictionary"))? })
+    let lengths = &mut lengths[..distinct];
+    Packed::take(&mut input, distinct)?.write(lengths);
+    let mut places = [0; VALUES_MAX];
+    let places = &mut places[..count];
+    Packed::take(&mut input, count)?.write(places);
+    let start = out.spans.len();
+    out.cut(input.rest(), lengths)?;
+    let spans = out.spans.split_off(start);
+    for place in places {
+        let span = usize::try_from(*place).ok().and_then(|place| spans.get(place));
+        out.spans.push(*span.ok_or(CodecError::Malformed("a place outside of the dictionary"))?);
+    }
+    Ok(())
 }
 
 fn utf8(bytes: &[u8]) -> Result<&str, CodecError> {
