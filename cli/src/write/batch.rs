@@ -1,8 +1,10 @@
 //! Lines into batches of rows. Pure. Never loses track of a line's number.
 
-use meridian_dialect::line_protocol::{BadLine, FieldValue, Line, Precision, lines};
+use std::convert::Infallible;
+
+use meridian_dialect::line_protocol::{Forgetful, Line, Precision, Series, read};
 use meridian_proto::v1;
-use meridian_types::{Timestamp, limits};
+use meridian_types::{Timestamp, ValueRef, limits};
 use prost::Message as _;
 
 /// Bytes of one request's rows, but for its last one. A shard takes one proposal a request, and frames are nearly always
@@ -30,49 +32,48 @@ pub(super) struct Front {
 /// waits, and so do lines that begin within that many bytes of the end. The rest begins at the newline before its first
 /// line, so that nothing in it is taken for the start of the whole input.
 pub(super) fn front(body: &[u8], precision: Precision, lines_before: usize, margin: Option<usize>) -> Front {
-    let number = |verdict: &Result<Line<'_>, BadLine>| match verdict {
-        Ok(line) => line.number,
-        Err(bad) => bad.number,
-    };
-    let mut judged: Vec<_> = lines(body, precision).collect();
+    let mut judged: Vec<Verdict> = Vec::new();
+    let Ok(()) = read(body, precision, &mut Forgetful, |line| -> Result<(), Infallible> {
+        judged.push(match line {
+            Ok(line) => (line.number, Ok(row(line))),
+            Err(bad) => (bad.number, Err(bad.reason.to_string())),
+        });
+        Ok(())
+    });
     let mut bytes = body.len();
     let mut newlines = 0;
     if let Some(margin) = margin {
         let sure = &body[..body.len().saturating_sub(margin)];
         let sure_lines = sure.iter().filter(|b| **b == b'\n').count();
-        let keep = judged.iter().take_while(|v| number(v) <= sure_lines).count().min(judged.len().saturating_sub(1));
-        let next_line = judged.get(keep).map_or(sure_lines + 1, number);
+        let keep = judged.iter().take_while(|(number, _)| *number <= sure_lines).count().min(judged.len().saturating_sub(1));
+        let next_line = judged.get(keep).map_or(sure_lines + 1, |(number, _)| *number);
         judged.truncate(keep);
         // Line N begins behind newline N - 1.
         newlines = next_line.saturating_sub(2);
         let mut ends = body.iter().enumerate().filter(|(_, b)| **b == b'\n').map(|(at, _)| at);
         bytes = if next_line > 1 { ends.nth(newlines).unwrap_or(0) } else { 0 };
     }
-    let verdict = |verdict: Result<Line<'_>, BadLine>| match verdict {
-        Ok(line) => (lines_before + line.number, Ok(row(line))),
-        Err(bad) => (lines_before + bad.number, Err(bad.reason.to_string())),
-    };
-    let verdicts = judged.into_iter().map(verdict).collect();
+    let verdicts = judged.into_iter().map(|(number, verdict)| (lines_before + number, verdict)).collect();
     Front { verdicts, bytes, lines_before: lines_before + newlines }
 }
 
-fn row(line: Line<'_>) -> v1::Row {
+fn row(Line { series: Series { measurement, key }, time, fields, .. }: Line<'_, Series>) -> v1::Row {
     use v1::field::Value;
-    let field = |(name, value): (std::borrow::Cow<'_, str>, FieldValue<'_>)| v1::Field {
-        name: name.into_owned(),
-        value: Some(match value {
-            FieldValue::F64(v) => Value::F64(v),
-            FieldValue::I64(v) => Value::I64(v),
-            FieldValue::U64(v) => Value::U64(v),
-            FieldValue::Bool(v) => Value::Boolean(v),
-            FieldValue::Str(v) => Value::Text(v.into_owned()),
+    let field = |(name, value): &(&str, ValueRef<'_>)| v1::Field {
+        name: (*name).to_owned(),
+        value: Some(match *value {
+            ValueRef::F64(v) => Value::F64(v),
+            ValueRef::I64(v) => Value::I64(v),
+            ValueRef::U64(v) => Value::U64(v),
+            ValueRef::Bool(v) => Value::Boolean(v),
+            ValueRef::Str(v) => Value::Text(v.to_owned()),
         }),
     };
     v1::Row {
-        measurement: line.measurement.into_owned(),
-        tags: line.key.tags().map(|(k, v)| v1::Tag { key: k.to_owned(), value: v.to_owned() }).collect(),
-        time: line.time.map(|time| time.nanos()),
-        fields: line.fields.into_iter().map(field).collect(),
+        measurement,
+        tags: key.tags().map(|(k, v)| v1::Tag { key: k.to_owned(), value: v.to_owned() }).collect(),
+        time: time.map(Timestamp::nanos),
+        fields: fields.iter().map(field).collect(),
     }
 }
 

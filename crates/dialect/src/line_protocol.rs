@@ -24,19 +24,23 @@
 //!   refused; a float too small for its type becomes zero. There is no `+1`, no hexadecimal and no digit separator.
 //! - A timestamp is a whole number in the request's precision, from 1678-01-01 to 2262-01-01.
 
+mod careful;
 mod error;
-mod parse;
+mod head;
+mod names;
+mod number;
+mod quick;
 mod split;
 mod value;
 
 #[cfg(test)]
 mod tests;
 
-use std::borrow::Cow;
-
+use memchr::memrchr;
 use meridian_types::{SeriesKey, Timestamp, ValueRef, limits};
 
 pub use error::{BadLine, LineError, ValueError};
+use head::Head;
 
 /// Unit of the timestamps of one request.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -105,91 +109,134 @@ impl std::fmt::Display for Precision {
     }
 }
 
-/// One good line, borrowing from the body where no escape forced a copy.
+/// One good line. It lives until the next one is read.
 #[derive(Clone, Debug)]
-pub struct Line<'a> {
+pub struct Line<'a, S> {
     /// Where it begins: lines of the body are counted from 1.
     pub number: usize,
-    /// Its measurement: 1 to `NAME_BYTES_MAX` bytes without NUL.
-    pub measurement: Cow<'a, str>,
-    /// Its tags.
-    pub key: SeriesKey,
+    /// What stands for its measurement and tags, from [`Heads`].
+    pub series: S,
     /// Its time, or `None` where the line has none.
     pub time: Option<Timestamp>,
-    /// 1 to `FIELDS_MAX` fields in the order of the line, each name once.
-    pub fields: Vec<(Cow<'a, str>, FieldValue<'a>)>,
+    /// 1 to `FIELDS_MAX` fields in the order of the line, each name once: 1 to `NAME_BYTES_MAX` bytes without NUL. Floats are
+    /// finite; strings have at most `STRING_VALUE_BYTES_MAX` bytes, NUL is allowed in them.
+    pub fields: &'a [(&'a str, ValueRef<'a>)],
 }
 
-/// One value of a line.
-#[derive(Clone, Debug)]
-pub enum FieldValue<'a> {
-    /// IEEE 754 double, always finite.
-    F64(f64),
-    /// Signed integer.
-    I64(i64),
-    /// Unsigned integer.
-    U64(u64),
-    /// Truth value.
-    Bool(bool),
-    /// UTF-8 text of at most `STRING_VALUE_BYTES_MAX` bytes; NUL is allowed.
-    Str(Cow<'a, str>),
+/// What the reader of a body remembers of heads. A head is a line's raw text before its fields: measurement and tags, escapes
+/// and all, as written. Equal heads always mean the same series; one series may be written as many heads.
+pub trait Heads {
+    /// What stands for a measurement and tags.
+    type Series;
+
+    /// What stands for this head, if it was learned before. Such a head is not parsed again.
+    fn known(&mut self, head: &str) -> Option<Self::Series>;
+
+    /// What stands for a head from now on that was not known: what it says is checked, and the rest of its line is good. The
+    /// measurement has 1 to `NAME_BYTES_MAX` bytes without NUL.
+    fn learn(&mut self, head: &str, measurement: &str, key: SeriesKey) -> Self::Series;
 }
 
-impl FieldValue<'_> {
-    /// A borrowed form.
-    pub fn as_ref(&self) -> ValueRef<'_> {
-        match self {
-            Self::F64(v) => ValueRef::F64(*v),
-            Self::I64(v) => ValueRef::I64(*v),
-            Self::U64(v) => ValueRef::U64(*v),
-            Self::Bool(v) => ValueRef::Bool(*v),
-            Self::Str(v) => ValueRef::Str(v),
-        }
+/// Remembers nothing: parses the head of each line.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Forgetful;
+
+/// What a head says, in full.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Series {
+    /// 1 to `NAME_BYTES_MAX` bytes without NUL.
+    pub measurement: String,
+    /// Its tags.
+    pub key: SeriesKey,
+}
+
+impl Heads for Forgetful {
+    type Series = Series;
+
+    fn known(&mut self, _head: &str) -> Option<Series> {
+        None
+    }
+
+    fn learn(&mut self, _head: &str, measurement: &str, key: SeriesKey) -> Series {
+        Series { measurement: measurement.to_owned(), key }
     }
 }
 
 /// Reads a body line by line: each line that is neither blank nor a comment gets exactly one verdict, in the body's order.
-/// Time is linear in the body, whatever is in it.
-pub fn lines(body: &[u8], precision: Precision) -> Lines<'_> {
-    let rest = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
-    Lines { rest, number: 1, parser: parse::Parser::new(precision) }
+/// An error of `sink` ends the reading. Time is linear in the body, whatever is in it.
+pub fn read<H: Heads, E>(
+    body: &[u8],
+    precision: Precision,
+    heads: &mut H,
+    mut sink: impl FnMut(Result<Line<'_, H::Series>, BadLine>) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut rest = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
+    let mut text = whole_lines(rest);
+    let mut quick = quick::Quick::new(precision);
+    let mut number = 1;
+    while !rest.is_empty() {
+        let (bytes, newlines) = if let Some(line) = quick.line(text) {
+            let quick::Plain { head, fields, time, bytes } = line;
+            let head = Head::judge(head, heads).map_err(|reason| BadLine { number, reason });
+            sink(head.map(|head| Line { number, series: head.series(heads), time, fields }))?;
+            (bytes, 1)
+        } else {
+            let (line, newlines, behind) = split::first_line(rest);
+            read_carefully(number, line, precision, heads, &mut sink)?;
+            (rest.len() - behind.len(), newlines)
+        };
+        number += newlines;
+        rest = &rest[bytes..];
+        text = if bytes < text.len() { &text[bytes..] } else { whole_lines(rest) };
+    }
+    Ok(())
 }
 
-/// The lines of one body; see [`lines`].
-#[derive(Clone, Debug)]
-pub struct Lines<'a> {
-    rest: &'a [u8],
+/// Reads one line, cut from the body, of any kind.
+fn read_carefully<H: Heads, E>(
     number: usize,
-    parser: parse::Parser<'a>,
-}
-
-impl<'a> Iterator for Lines<'a> {
-    type Item = Result<Line<'a>, BadLine>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        while !self.rest.is_empty() {
-            let (line, newlines, rest) = split::first_line(self.rest);
-            let number = self.number;
-            self.rest = rest;
-            self.number += newlines;
-            let text = split::without_blanks(line);
-            if text.is_empty() || text[0] == b'#' {
-                continue;
-            }
-            return Some(self.parse(number, line.len(), text).map_err(|reason| BadLine { number, reason }));
+    line: &[u8],
+    precision: Precision,
+    heads: &mut H,
+    sink: &mut impl FnMut(Result<Line<'_, H::Series>, BadLine>) -> Result<(), E>,
+) -> Result<(), E> {
+    let text = split::without_blanks(line);
+    if text.is_empty() || text[0] == b'#' {
+        return Ok(());
+    }
+    match judge(line.len(), text, precision, heads) {
+        Err(reason) => sink(Err(BadLine { number, reason })),
+        Ok((head, tail)) => {
+            let (series, time, fields) = (head.series(heads), tail.time, &tail.fields()[..]);
+            sink(Ok(Line { number, series, time, fields }))
         }
-        None
     }
 }
 
-impl<'a> Lines<'a> {
-    fn parse(&mut self, number: usize, bytes: usize, text: &'a [u8]) -> Result<Line<'a>, LineError> {
-        if bytes > limits::LINE_BYTES_MAX {
-            return Err(LineError::TooLong(bytes));
-        }
-        let text = std::str::from_utf8(text).map_err(|e| LineError::NotUtf8(e.valid_up_to() + 1))?;
-        self.parser.line(number, text)
+type Parts<'a, S> = (Head<'a, S>, careful::Tail<'a>);
+
+/// Tells the first thing that is wrong with a line of that many bytes, and with this text between its blanks.
+fn judge<'a, H: Heads>(
+    bytes: usize,
+    text: &'a [u8],
+    precision: Precision,
+    heads: &mut H,
+) -> Result<Parts<'a, H::Series>, LineError> {
+    if bytes > limits::LINE_BYTES_MAX {
+        return Err(LineError::TooLong(bytes));
     }
+    let text = std::str::from_utf8(text).map_err(|e| LineError::NotUtf8(e.valid_up_to() + 1))?;
+    let (head, tail) = text.split_at(head::end(text.as_bytes()).unwrap_or(text.len()));
+    Ok((Head::judge(head, heads)?, careful::Tail::parse(tail, precision)?))
+}
+
+/// The lines at the front of `body` that are UTF-8, nearly always all. Never called twice for one of them, and so linear.
+fn whole_lines(body: &[u8]) -> &str {
+    std::str::from_utf8(body).unwrap_or_else(|error| {
+        let valid = &body[..error.valid_up_to()];
+        let end = memrchr(b'\n', valid).map_or(0, |newline| newline + 1);
+        std::str::from_utf8(&valid[..end]).unwrap_or_default()
+    })
 }
 
 const _: () =

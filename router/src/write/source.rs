@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use meridian_dialect::line_protocol::{self, Precision};
+use meridian_dialect::line_protocol::{self, Forgetful, Line, Precision};
 use meridian_proto::v1;
 use meridian_types::{Failure, SeriesKey, Timestamp, ValueRef};
 
@@ -45,14 +45,15 @@ impl Source {
     /// Hands all rows to `sink`, in order.
     pub(crate) fn read(&self, sink: &mut impl Sink) -> Result<(), Failure> {
         match self {
-            Self::Lines { body, precision } => line_protocol::lines(body, *precision).try_for_each(|line| match line {
-                Err(bad) => sink.row(bad.number as u64, Err(bad.reason.into())),
-                Ok(line) => {
-                    let fields: Vec<_> = line.fields.iter().map(|(name, v)| (&**name, v.as_ref())).collect();
-                    let (measurement, key) = (&*line.measurement, &line.key);
-                    sink.row(line.number as u64, Ok(Row { measurement, key, time: line.time, fields: &fields }))
-                }
-            }),
+            Self::Lines { body, precision } => {
+                line_protocol::read(body, *precision, &mut Forgetful, |line| match line {
+                    Err(bad) => sink.row(bad.number as u64, Err(bad.reason.into())),
+                    Ok(Line { number, series, time, fields }) => {
+                        let line_protocol::Series { measurement, key } = &series;
+                        sink.row(number as u64, Ok(Row { measurement, key, time, fields }))
+                    }
+                })
+            }
             Self::Rows { rows, .. } => rows.iter().zip(0..).try_for_each(|(row, number)| match parts(row) {
                 Err(error) => sink.row(number, Err(error)),
                 Ok((key, time, fields)) => {

@@ -1,29 +1,29 @@
 //! Unquoted values and timestamps. std's exact parsers decide what a number is worth; what counts as a number is decided
 //! here, because std takes more spellings (`+1`, `inf`) than line protocol has.
 
-use meridian_types::Timestamp;
+use meridian_types::{Timestamp, ValueRef};
 
 use super::error::clip;
-use super::{FieldValue, LineError, Precision, ValueError};
+use super::{LineError, Precision, ValueError};
 
 /// Reads a value that does not begin with a quote.
-pub(super) fn unquoted<'a>(text: &str) -> Result<FieldValue<'a>, ValueError> {
+pub(super) fn unquoted(text: &str) -> Result<ValueRef<'static>, ValueError> {
     match text {
-        "t" | "T" | "true" | "True" | "TRUE" => return Ok(FieldValue::Bool(true)),
-        "f" | "F" | "false" | "False" | "FALSE" => return Ok(FieldValue::Bool(false)),
+        "t" | "T" | "true" | "True" | "TRUE" => return Ok(ValueRef::Bool(true)),
+        "f" | "F" | "false" | "False" | "FALSE" => return Ok(ValueRef::Bool(false)),
         _ => {}
     }
     if let Some(digits) = text.strip_suffix('i').filter(|digits| is_integer(digits)) {
-        return digits.parse().map(FieldValue::I64).map_err(|_| ValueError::IntegerRange);
+        return digits.parse().map(ValueRef::I64).map_err(|_| ValueError::IntegerRange);
     }
     if let Some(digits) = text.strip_suffix('u').filter(|digits| is_integer(digits)) {
-        return digits.parse().map(FieldValue::U64).map_err(|_| ValueError::UnsignedRange);
+        return digits.parse().map(ValueRef::U64).map_err(|_| ValueError::UnsignedRange);
     }
     if !is_float(text) {
         return Err(why_no_number(text));
     }
     match text.parse::<f64>() {
-        Ok(value) if value.is_finite() => Ok(FieldValue::F64(value)),
+        Ok(value) if value.is_finite() => Ok(ValueRef::F64(value)),
         Ok(_) => Err(ValueError::FloatRange),
         Err(_) => Err(ValueError::NoValue),
     }
