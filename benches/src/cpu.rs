@@ -38,6 +38,63 @@ pub(crate) fn resident_bytes_of(pid: u32) -> Result<u64, CpuError> {
     pages.map(|pages| pages * PAGE_BYTES).map_err(|why| CpuError { process: pid.to_string(), path, why })
 }
 
+/// The most that the process has held at a time, since its start or since [`forget_peak_of`].
+pub(crate) fn peak_bytes_of(pid: u32) -> Result<u64, CpuError> {
+    let path = format!("/proc/{pid}/status");
+    #[expect(clippy::disallowed_methods, reason = "files of /proc have no size, so Env's disk cannot read them")]
+    let text = std::fs::read_to_string(&path);
+    let malformed = || io::Error::new(io::ErrorKind::InvalidData, "no VmHWM in it");
+    let kibibytes = text.and_then(|text| peak_kibibytes(&text).ok_or_else(malformed));
+    kibibytes.map(|some| some * 1_024).map_err(|why| CpuError { process: pid.to_string(), path, why })
+}
+
+/// Lets the peak begin anew at what the process holds now.
+pub(crate) fn forget_peak_of(pid: u32) -> Result<(), CpuError> {
+    let path = format!("/proc/{pid}/clear_refs");
+    #[expect(clippy::disallowed_methods, reason = "an order to the kernel, which Env's disk has no word for")]
+    let done = std::fs::write(&path, "5");
+    done.map_err(|why| CpuError { process: pid.to_string(), path, why })
+}
+
+/// Whether the process has ended and only waits to be asked how: its CPU time can still be read then.
+pub(crate) fn has_ended(pid: u32) -> bool {
+    #[expect(clippy::disallowed_methods, reason = "files of /proc have no size, so Env's disk cannot read them")]
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+    text.map_or(true, |text| text.rsplit_once(')').is_none_or(|(_, behind)| behind.trim_start().starts_with('Z')))
+}
+
+/// The CPU time of the thread that made it. The kernel counts it up at its ticks, so that only sums over many looks are
+/// exact.
+#[derive(Debug)]
+pub(crate) struct ThreadTime(std::fs::File);
+
+impl ThreadTime {
+    /// Of this thread.
+    pub(crate) fn of_this() -> Result<Self, CpuError> {
+        #[expect(clippy::disallowed_methods, reason = "files of /proc have no size, so Env's disk cannot read them")]
+        let file = std::fs::File::open("/proc/thread-self/schedstat");
+        file.map(Self).map_err(Self::error)
+    }
+
+    /// Nanoseconds so far.
+    pub(crate) fn nanos(&self) -> Result<u64, CpuError> {
+        let mut text = [0; 64];
+        let read = std::os::unix::fs::FileExt::read_at(&self.0, &mut text, 0).map_err(Self::error)?;
+        let first = text[..read].split(|byte| !byte.is_ascii_digit()).next().unwrap_or_default();
+        let number = std::str::from_utf8(first).ok().and_then(|digits| digits.parse().ok());
+        number.ok_or_else(|| Self::error(io::Error::new(io::ErrorKind::InvalidData, "no time in it")))
+    }
+
+    fn error(why: io::Error) -> CpuError {
+        CpuError { process: "self".into(), path: "/proc/thread-self/schedstat".into(), why }
+    }
+}
+
+fn peak_kibibytes(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse().ok()
+}
+
 fn seconds(process: &str) -> Result<f64, CpuError> {
     let path = format!("/proc/{process}/stat");
     #[expect(clippy::disallowed_methods, reason = "files of /proc have no size, so Env's disk cannot read them")]
@@ -68,6 +125,20 @@ mod tests {
         assert_eq!(ticks(stat), Some(154));
         assert_eq!(ticks("7 (a) S 1 7 7 0 -1 4194560 9 8 7 6 120"), None);
         assert_eq!(ticks(""), None);
+    }
+
+    #[test]
+    fn this_thread_has_a_time() {
+        let time = ThreadTime::of_this().expect("Linux");
+        assert!(time.nanos().expect("a number") <= time.nanos().expect("a number"));
+    }
+
+    #[test]
+    fn a_peak_is_the_line_of_its_name() {
+        assert_eq!(peak_kibibytes("VmPeak:\t   9 kB\nVmHWM:\t  123456 kB\nVmRSS:\t 7 kB\n"), Some(123_456));
+        assert_eq!(peak_kibibytes("VmRSS:\t 7 kB\n"), None);
+        assert!(peak_bytes_of(std::process::id()).is_ok_and(|bytes| bytes > 0));
+        assert!(!has_ended(std::process::id()) && has_ended(u32::MAX));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::channel::mpsc;
 use meridian_client::{Pending, Session};
@@ -42,6 +43,14 @@ pub(crate) enum FramesError {
         sent: u64,
         /// Points that the reply counts.
         stored: u64,
+    },
+    /// The numbers of the series are not told.
+    #[error("WriteFrames: a frame with {series} series by key was answered with {numbers} numbers")]
+    Unnumbered {
+        /// How many there are.
+        series: usize,
+        /// How many of them the reply numbers.
+        numbers: usize,
     },
     /// A reply to nothing that is under way.
     #[error("WriteFrames: a reply names request {0:?}, which is not under way")]
@@ -105,6 +114,19 @@ impl Stream {
         })
     }
 
+    /// Sends one frame and waits for its reply.
+    pub(crate) async fn exchange(&mut self, env: &Env, frame: Bytes) -> Result<v1::FrameReply, FramesError> {
+        let pending = self.session.request();
+        self.request(&pending, frame, 0)?;
+        let reply = deadline(&*env.clock, env.clock.now() + ANSWER_WAIT_MAX, self.replies.next()).await;
+        let reply = reply.map_err(|_| FramesError::Silent)?.ok_or(FramesError::Ended(1))?;
+        let reply = reply.map_err(|status| FramesError::Failed(failure_of(&status, true)))?;
+        match reply.error {
+            Some(error) => Err(FramesError::Failed(error.into())),
+            None => Ok(reply),
+        }
+    }
+
     /// Sends the batches in their order, as far as the window and the pace allow.
     pub(crate) async fn run(mut self, env: &Env, batches: &[Batch], pace: Pace) -> Result<Tally, FramesError> {
         let mut tally = Tally::new();
@@ -140,14 +162,19 @@ impl Stream {
 
     fn send<'a>(&self, batch: &'a Batch, intended: Instant) -> Result<(u64, Flying<'a>), FramesError> {
         let pending = self.session.request();
+        self.request(&pending, batch.body.clone(), batch.shard)?;
+        Ok((pending.id.seq, Flying { batch, intended, pending }))
+    }
+
+    fn request(&self, pending: &Pending, frame: Bytes, shard: u32) -> Result<(), FramesError> {
         let request = v1::FrameRequest {
             database: self.database.clone(),
             request: Some(pending.id.into()),
             pending_from: pending.pending_from(),
-            frame: batch.body.clone(),
+            frame,
+            shard,
         };
-        self.requests.unbounded_send(request).map_err(|_| FramesError::Ended(1))?;
-        Ok((pending.id.seq, Flying { batch, intended, pending }))
+        self.requests.unbounded_send(request).map_err(|_| FramesError::Ended(1))
     }
 }
 
@@ -171,7 +198,6 @@ fn answered<'a>(flying: &mut BTreeMap<u64, Flying<'a>>, reply: v1::FrameReply) -
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
     use meridian_types::Code;
 
     use super::*;
@@ -180,7 +206,7 @@ mod tests {
     fn answer(change: impl FnOnce(&mut v1::FrameReply)) -> Result<u64, FramesError> {
         let env = meridian_env::real::env().expect("threads start");
         let session = Session::begin(&env);
-        let batch = Batch { body: Bytes::new(), rows: 1, points: 10, points_before: 0 };
+        let batch = Batch { body: Bytes::new(), rows: 1, points: 10, points_before: 0, shard: 0 };
         let sent = |_| Flying { batch: &batch, intended: env.clock.now(), pending: session.request() };
         let mut flying: BTreeMap<u64, Flying<'_>> = (0..2).map(|seq| (seq, sent(seq))).collect();
         let mut reply =
@@ -266,7 +292,7 @@ mod tests {
             tokio::spawn(server.serve_with_incoming(meridian_env::incoming(listener)));
             let body = Bytes::from_static(b"a frame");
             let batches: Vec<_> = (0..batches as u64)
-                .map(|i| Batch { body: body.clone(), rows: 1, points: 10, points_before: 10 * i })
+                .map(|i| Batch { body: body.clone(), rows: 1, points: 10, points_before: 10 * i, shard: 0 })
                 .collect();
             let stream = Stream::open(&env, router, "bench", 2).await?;
             // A rate that has all but the first frame wait, for a moment.

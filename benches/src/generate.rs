@@ -12,7 +12,7 @@ pub(crate) const MEASUREMENT: &str = "cpu";
 /// Time between two rows of a series, in nanoseconds.
 pub(crate) const INTERVAL_NANOS: i64 = 10_000_000_000;
 /// Field values of one run: bounds its span of data time to 159 years.
-const POINTS_MAX: u64 = 500_000_000;
+pub(crate) const POINTS_MAX: u64 = 500_000_000;
 
 const VALUE_MAX: i64 = 100;
 const FIELDS: [&str; 10] = [
@@ -78,9 +78,13 @@ impl Shape {
 
     /// The names of the fields, the ten of TSBS first.
     pub(crate) fn field_names(&self) -> Vec<String> {
-        let name = |i: usize| FIELDS.get(i).map_or_else(|| format!("usage_{i}"), |name| (*name).to_owned());
-        (0..self.fields as usize).map(name).collect()
+        (0..self.fields as usize).map(field_name).collect()
     }
+}
+
+/// The name of a field by its number: the ten of TSBS first.
+pub(crate) fn field_name(number: usize) -> String {
+    FIELDS.get(number).map_or_else(|| format!("usage_{number}"), |name| (*name).to_owned())
 }
 
 /// One series and its newest values.

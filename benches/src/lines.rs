@@ -30,13 +30,13 @@ pub(crate) enum LinesError {
     #[error("no request can be made to {0}: {1}")]
     Request(String, hyper::http::Error),
     /// The connection broke.
-    #[error("POST /api/v2/write: the connection broke, so the outcome is unknown: {0}")]
+    #[error("POST of lines: the connection broke, so the outcome is unknown: {0}")]
     Broken(#[from] hyper::Error),
     /// Silence.
-    #[error("POST /api/v2/write was not answered within {} s", ANSWER_WAIT_MAX.as_secs())]
+    #[error("POST of lines was not answered within {} s", ANSWER_WAIT_MAX.as_secs())]
     Silent,
     /// A refusal.
-    #[error("POST /api/v2/write was answered {status}, not 204: {text}")]
+    #[error("POST of lines was answered {status}, not 204: {text}")]
     Refused {
         /// Its status.
         status: StatusCode,
@@ -83,6 +83,11 @@ impl Connections {
         }
         let path = format!("/api/v2/write?bucket={database}&precision=ns");
         Ok(Self { open, host: address.to_owned(), path })
+    }
+
+    /// Writes by another path, for servers that know only that one.
+    pub(crate) fn by_path(self, path: String) -> Self {
+        Self { path, ..self }
     }
 
     /// Sends the batches in their order, each on the first connection that is free.
@@ -179,7 +184,7 @@ mod tests {
             let address = listener.local_addr();
             tokio::spawn(serve(listener, answers));
             let body = Bytes::from_static(b"cpu,hostname=host_0 usage_user=1i 1\n");
-            let batch = Batch { body, rows: 1, points: 1, points_before: 0 };
+            let batch = Batch { body, rows: 1, points: 1, points_before: 0, shard: 0 };
             let connections = Connections::open(&env, &address, "bench", 2).await?;
             let pace = Pace::new(env.clock.now(), None, None);
             connections.run(&env, &vec![batch; batches], pace).await
@@ -216,7 +221,7 @@ mod tests {
         const REFUSED: &str = "HTTP/1.1 400 Bad Request\r\ncontent-length: 9\r\n\r\nline 3: x";
         const EMPTY: &str = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
         let refused = run(6, &[TAKEN, REFUSED, TAKEN]).expect_err("a line is refused");
-        let text = "POST /api/v2/write was answered 400 Bad Request, not 204: line 3: x";
+        let text = "POST of lines was answered 400 Bad Request, not 204: line 3: x";
         assert_eq!(refused.to_string(), text);
         assert!(matches!(run(6, &[EMPTY]), Err(LinesError::Refused { status: StatusCode::OK, .. })));
         assert!(matches!(run(6, &[TAKEN, TAKEN, TAKEN]), Err(LinesError::Broken(_))));

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use meridian_env::{Class, Env, real};
-use meridian_frame::{FrameBuilder, PushError};
+use meridian_frame::PushError;
 use meridian_types::{KeyError, TimeError, TimeRange, Timestamp, database_name_is_valid};
 use tonic::transport::Channel;
 
@@ -16,6 +16,7 @@ use crate::cpu::{self, CpuError};
 use crate::frames::{self, FramesError};
 use crate::generate::{INTERVAL_NANOS, Shape, Walk};
 use crate::lines::{self, LinesError};
+use crate::numbers::{self, Numbered, Sharded};
 use crate::pace::{Batch, Pace, Tally};
 use crate::report::{Measured, Report};
 
@@ -151,9 +152,20 @@ async fn run(env: &Env, args: &Args) -> Result<String, LoadError> {
     let cluster = router.cluster().await?;
     let range = span(&args.shape, env.clock.wall())?;
     let idle = cpu::seconds_of_this()?;
-    let (mode, shape) = (args.mode, args.shape.clone());
-    let encode = move || batches(mode, &shape, range.start(), INTERVAL_NANOS);
-    let batches = meridian_env::run(&*env.work, Class::Scan, encode).await?;
+    let shape = args.shape.clone();
+    let batches = match args.mode {
+        Mode::Lines => {
+            let encode = move || line_batches(&shape, range.start(), INTERVAL_NANOS);
+            meridian_env::run(&*env.work, Class::Scan, encode).await?
+        }
+        Mode::Frames => {
+            let stream = frames::Stream::open(env, channel.clone(), &args.to.db, 1).await?;
+            let before = range.start().saturating_add(-INTERVAL_NANOS);
+            let numbered = numbers::learn(env, stream, &args.shape, before).await?;
+            let encode = move || frame_batches(&shape, range.start(), INTERVAL_NANOS, &numbered);
+            meridian_env::run(&*env.work, Class::Scan, encode).await?
+        }
+    };
     let encoding_cpu_seconds = cpu::seconds_of_this()? - idle;
 
     let field = args.shape.field_names().swap_remove(0);
@@ -177,30 +189,66 @@ fn span(shape: &Shape, now: Timestamp) -> Result<TimeRange, TimeError> {
     TimeRange::new(start, start.saturating_add(shape.span_nanos()))
 }
 
-/// All batches of a run, encoded; rows of a series are `interval` nanoseconds apart.
-pub(crate) fn batches(mode: Mode, shape: &Shape, start: Timestamp, interval: i64) -> Result<Vec<Batch>, LoadError> {
+/// All batches of a run as lines, encoded; rows of a series are `interval` nanoseconds apart.
+pub(crate) fn line_batches(shape: &Shape, start: Timestamp, interval: i64) -> Result<Vec<Batch>, LoadError> {
     let mut walk = Walk::new(shape, start, interval)?;
-    let fields = shape.field_names();
-    let (mut batches, mut rows_before, mut bytes) = (Vec::new(), 0, 0);
+    let (fields, mut encoded) = (shape.field_names(), Encoded::new(shape));
     loop {
-        let (body, rows) = match mode {
-            Mode::Lines => lines_batch(&mut walk, &fields, shape.rows_per_batch),
-            Mode::Frames => frames_batch(&mut walk, &fields, shape.rows_per_batch)?,
-        };
-        if rows == 0 {
-            return Ok(batches);
+        match lines_batch(&mut walk, &fields, shape.rows_per_batch) {
+            (_, 0) => return Ok(encoded.batches),
+            (body, rows) => encoded.push(0, body, rows)?,
         }
-        bytes += body.len();
-        if bytes > BATCHES_BYTES_MAX {
-            return Err(LoadError::TooLarge);
-        }
-        let points = |rows: u64| rows * u64::from(shape.fields);
-        batches.push(Batch { body, rows, points: points(rows), points_before: points(rows_before) });
-        rows_before += rows;
     }
 }
 
-fn lines_batch(walk: &mut Walk, fields: &[String], rows_max: u32) -> (Bytes, u64) {
+/// The same as frames of one shard each, whose series go by number.
+pub(crate) fn frame_batches(
+    shape: &Shape,
+    start: Timestamp,
+    interval: i64,
+    numbered: &[Numbered],
+) -> Result<Vec<Batch>, LoadError> {
+    let mut walk = Walk::new(shape, start, interval)?;
+    let (fields, mut encoded) = (shape.field_names(), Encoded::new(shape));
+    let mut sharded = Sharded::new(numbered, shape.rows_per_batch.into());
+    let mut series = (0..shape.series as usize).cycle();
+    while let Some((host, time)) = walk.next_row() {
+        let series = series.next().expect("a shape has a series");
+        if let Some((shard, body, rows)) = sharded.push(series, &fields, host, time)? {
+            encoded.push(shard, body, rows)?;
+        }
+    }
+    sharded.finish().try_for_each(|(shard, body, rows)| encoded.push(shard, body, rows))?;
+    Ok(encoded.batches)
+}
+
+/// Batches so far.
+struct Encoded {
+    fields: u64,
+    batches: Vec<Batch>,
+    rows: u64,
+    bytes: usize,
+}
+
+impl Encoded {
+    fn new(shape: &Shape) -> Self {
+        Self { fields: shape.fields.into(), batches: Vec::new(), rows: 0, bytes: 0 }
+    }
+
+    fn push(&mut self, shard: u32, body: Bytes, rows: u64) -> Result<(), LoadError> {
+        self.bytes += body.len();
+        if self.bytes > BATCHES_BYTES_MAX {
+            return Err(LoadError::TooLarge);
+        }
+        let (points, points_before) = (rows * self.fields, self.rows * self.fields);
+        self.batches.push(Batch { body, rows, points, points_before, shard });
+        self.rows += rows;
+        Ok(())
+    }
+}
+
+/// The next rows as lines, at most `rows_max`, and how many they are: none once the walk has ended.
+pub(crate) fn lines_batch(walk: &mut Walk, fields: &[String], rows_max: u32) -> (Bytes, u64) {
     let (mut body, mut rows) = (Vec::new(), 0);
     while rows < u64::from(rows_max)
         && let Some((host, time)) = walk.next_row()
@@ -209,20 +257,6 @@ fn lines_batch(walk: &mut Walk, fields: &[String], rows_max: u32) -> (Bytes, u64
         rows += 1;
     }
     (body.into(), rows)
-}
-
-fn frames_batch(walk: &mut Walk, fields: &[String], rows_max: u32) -> Result<(Bytes, u64), PushError> {
-    let (mut frame, mut rows, mut row_bytes) = (FrameBuilder::new(), 0, 0);
-    while rows < u64::from(rows_max)
-        && frame.bytes() + row_bytes <= frames::FRAME_BYTES
-        && let Some((host, time)) = walk.next_row()
-    {
-        let before = frame.bytes();
-        frames::encode(&mut frame, fields, host, time)?;
-        row_bytes = row_bytes.max(frame.bytes() - before);
-        rows += 1;
-    }
-    Ok((frame.finish(), rows))
 }
 
 /// Open connections of either mode.
@@ -274,23 +308,10 @@ mod tests {
     }
 
     #[test]
-    fn batches_hold_all_rows_once_and_the_same_in_both_modes() {
-        for mode in [Mode::Lines, Mode::Frames] {
-            let batches = batches(mode, &shape(300), Timestamp::default(), INTERVAL_NANOS).expect("small");
-            let sizes: Vec<_> = batches.iter().map(|b| (b.rows, b.points, b.points_before)).collect();
-            assert_eq!(sizes, [(300, 3_000, 0), (300, 3_000, 3_000), (300, 3_000, 6_000), (100, 1_000, 9_000)]);
-        }
-    }
-
-    #[test]
-    fn a_frame_is_valid_and_ends_at_its_size() {
-        let batches = batches(Mode::Frames, &shape(1_000_000), Timestamp::default(), INTERVAL_NANOS).expect("small");
-        for batch in &batches {
-            let frame = meridian_frame::Frame::check(batch.body.clone()).expect("a frame");
-            assert_eq!(frame.rows() as u64, batch.rows);
-            assert!(batch.body.len() <= frames::FRAME_BYTES, "{}", batch.body.len());
-        }
-        assert_eq!(batches.iter().map(|b| b.rows).sum::<u64>(), 1_000);
+    fn batches_hold_all_rows_once() {
+        let batches = line_batches(&shape(300), Timestamp::default(), INTERVAL_NANOS).expect("small");
+        let sizes: Vec<_> = batches.iter().map(|b| (b.rows, b.points, b.points_before)).collect();
+        assert_eq!(sizes, [(300, 3_000, 0), (300, 3_000, 3_000), (300, 3_000, 6_000), (100, 1_000, 9_000)]);
     }
 
     #[test]

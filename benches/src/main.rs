@@ -1,16 +1,35 @@
-//! Benchmarks of Meridian. `load` puts a known load on a running cluster and says what it cost, `soak` whether it can go on.
+//! Benchmarks of Meridian. `load` puts a known load on a running cluster and says what it cost, `soak` whether it can go on,
+//! `queries` how long it takes to answer, `compare` what peers make of the same bytes; `engine` puts it on the storage of one shard
+//! alone. `bars` says whether what was aimed at is reached.
 //!
-//! Never reports a figure of a run in which a point was refused for good or is not there afterwards: such a run ends with exit 1.
+//! Never reports a figure of a run in which a point was refused for good or is not there afterwards, or an answer was wrong:
+//! such a run ends with exit 1.
 
 mod load; // one run, from the arguments to the report
 
 mod soak; // a long run, and whether what the cluster holds levels off
+
+mod engine; // the storage of one shard, without a cluster
+
+mod queries; // the query types of TSBS, and whether every answer is right
+
+mod compare; // peers, fed the same bytes in turns
+
+mod bars; // what was aimed at, and whether it holds
+
+mod drive; // one run on one server that was started here
+
+mod servers; // starting and ending them
+
+mod feed; // the rows of several runs
 
 mod generate; // which rows there are
 
 mod lines; // how they travel as line protocol
 
 mod frames; // how they travel as frames
+
+mod numbers; // what the shards call their series
 
 mod pace; // when they leave, and what became of them
 
@@ -38,15 +57,27 @@ enum What {
     Load(load::Args),
     /// Write to a running cluster for long, with a short retention, and report whether what it holds levels off.
     Soak(soak::Args),
+    /// Write to the storage engine of one shard, on one thread and without a cluster, and report what each stage costs.
+    Engine(engine::Args),
+    /// Ask a running cluster the query types of TSBS, check every answer, and report how long they take.
+    Queries(queries::Args),
+    /// Start a cluster and its peers, feed them the same bytes in turns, and report rates, CPU, disk and memory, and the ratios.
+    Compare(compare::Args),
+    /// Measure each bar that was set, and say which hold. Exit code 0 only if all do.
+    Bars(bars::Args),
 }
 
 fn main() -> ExitCode {
     let report = match Cli::parse().what {
-        What::Load(args) => load::start(&args),
-        What::Soak(args) => soak::start(&args),
+        What::Load(args) => load::start(&args).map(done).map_err(|error| error.to_string()),
+        What::Soak(args) => soak::start(&args).map(done).map_err(|error| error.to_string()),
+        What::Engine(args) => engine::start(&args).map(done).map_err(|error| error.to_string()),
+        What::Queries(args) => queries::start(&args).map(done).map_err(|error| error.to_string()),
+        What::Compare(args) => compare::start(&args).map(done).map_err(|error| error.to_string()),
+        What::Bars(args) => bars::start(&args).map_err(|error| error.to_string()),
     };
-    let text = match report {
-        Ok(text) => text,
+    let (text, code) = match report {
+        Ok(report) => report,
         Err(error) => {
             // Nothing is left to tell it to when stderr is closed.
             let _ = writeln!(std::io::stderr().lock(), "error: {error}");
@@ -54,7 +85,12 @@ fn main() -> ExitCode {
         }
     };
     match std::io::stdout().lock().write_all(text.as_bytes()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => code,
         Err(_) => ExitCode::FAILURE,
     }
+}
+
+/// A report of something that has no way to be good or bad.
+fn done(text: String) -> (String, ExitCode) {
+    (text, ExitCode::SUCCESS)
 }

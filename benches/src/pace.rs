@@ -23,6 +23,8 @@ pub(crate) struct Batch {
     pub(crate) points: u64,
     /// Points of all batches before this one.
     pub(crate) points_before: u64,
+    /// The one shard of a frame whose series go by number; else 0.
+    pub(crate) shard: u32,
 }
 
 /// When batches may leave.
@@ -50,6 +52,11 @@ impl Pace {
     }
 }
 
+/// Durations in microseconds, none yet.
+pub(crate) fn micros() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, LATENCY_MICROS_MAX, 3).expect("the bounds are good constants")
+}
+
 /// What was acknowledged.
 #[derive(Debug)]
 pub(crate) struct Tally {
@@ -66,8 +73,7 @@ pub(crate) struct Tally {
 impl Tally {
     /// Nothing yet.
     pub(crate) fn new() -> Self {
-        let latency = Histogram::new_with_bounds(1, LATENCY_MICROS_MAX, 3).expect("the bounds are good constants");
-        Self { requests: 0, rows: 0, points: 0, bytes: 0, put_off: 0, latency }
+        Self { requests: 0, rows: 0, points: 0, bytes: 0, put_off: 0, latency: micros() }
     }
 
     /// Adds what another one has counted.
@@ -96,7 +102,7 @@ mod tests {
     use super::*;
 
     fn batch(points_before: u64) -> Batch {
-        Batch { body: Bytes::from_static(b"12345"), rows: 10, points: 100, points_before }
+        Batch { body: Bytes::from_static(b"12345"), rows: 10, points: 100, points_before, shard: 0 }
     }
 
     #[test]

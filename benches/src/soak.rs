@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::check::{Cluster, Router};
 use crate::generate::Shape;
-use crate::load::{Link, LoadError, Mode, batches};
+use crate::load::{Link, LoadError, Mode, line_batches};
 use crate::pace::{Batch, Pace, Tally};
 use crate::{cpu, load};
 
@@ -108,7 +108,7 @@ async fn encode(env: &Env, args: &Args, data_end: &mut Timestamp) -> Result<(Vec
     let steps = i64::try_from(shape.rows().div_ceil(shape.series.into())).expect("at most POINTS_MAX");
     let interval = ((end.nanos() - start.nanos()) / steps).max(1);
     let rows = shape.rows();
-    let job = move || batches(Mode::Lines, &shape, start, interval);
+    let job = move || line_batches(&shape, start, interval);
     let batches = meridian_env::run(&*env.work, Class::Scan, job).await?;
     Ok((batches, Round { range: TimeRange::new(start, start.saturating_add(steps * interval))?, rows }))
 }

@@ -36,6 +36,10 @@ use crate::failure::CliError;
 use crate::log::LogArgs;
 use crate::server::Server;
 
+/// Batches are large buffers that come and go: an allocator that gave each back would have the kernel clear it anew.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Meridian, a time-series database cluster.
 #[derive(Debug, Parser)]
 #[command(name = "meridian", version, after_help = AFTER_HELP)]

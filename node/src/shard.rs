@@ -13,8 +13,8 @@ use meridian_meta::Catalogue;
 use meridian_query::Selection;
 use meridian_raft::{Applied, Entry, Header, Job, JobError, KIND_MACHINE_MIN, Machine, Received, View, ViewFile};
 use meridian_types::{
-    Code, DatabaseId, Failure, Incarnation, LogIndex, Mutant, ReplicaId, RequestId, ShardId, Stamp, Timestamp, Witness,
-    limits,
+    Code, DatabaseId, Failure, Incarnation, LogIndex, Mutant, ReplicaId, RequestId, SeriesNumber, ShardId, Stamp,
+    Timestamp, Witness, limits,
 };
 use tokio::sync::watch;
 
@@ -43,8 +43,9 @@ const OUTCOME_WEIGHT: usize = 64;
 /// What a shard answers to an entry.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Reply {
-    /// Field values stored, and where.
-    Written { witness: Witness, points: u64 },
+    /// Field values stored, and where; and the numbers of the series that the frame names by key, in its order, which the
+    /// table of requests does not keep.
+    Written { witness: Witness, points: u64, series: Vec<SeriesNumber> },
     /// Nothing was stored, and nothing will be for this entry.
     Refused(Failure),
     /// The database is gone.
@@ -55,6 +56,18 @@ pub(crate) enum Reply {
     Cut,
     /// The content is hashed as of this entry.
     Marked { index: LogIndex },
+}
+
+impl Reply {
+    /// What a repetition of the request is told.
+    fn without_series(&self) -> Self {
+        match self {
+            Self::Written { witness, points, .. } => {
+                Self::Written { witness: *witness, points: *points, series: Vec::new() }
+            }
+            other => other.clone(),
+        }
+    }
 }
 
 impl Weight for Reply {
@@ -205,40 +218,59 @@ impl Shard {
     }
 
     /// Applies what a request asks for, once.
-    fn once(&mut self, header: &Header, payload: &Bytes, apply: impl FnOnce(&mut Self) -> Reply) -> Reply {
+    fn once(
+        &mut self,
+        header: &Header,
+        payload: &Bytes,
+        apply: impl FnOnce(&mut Self) -> Result<Reply, Halt>,
+    ) -> Result<Reply, Halt> {
         // Equal ids with unequal bytes or databases are two requests: the second must not be told the outcome of the first.
         let check = crc32c::crc32c_append(crc32c::crc32c(&header.database.0.to_le_bytes()), payload);
         if header.request.session.birth.nanos() > self.stamp.0.saturating_add(limits::SESSION_AHEAD_NANOS_MAX) {
             // Its eviction would raise the floor into the future and lock out every session until then.
-            return refused(Code::TimeOutOfRange, id_text(header.request, "has a session from the future"));
+            return Ok(refused(Code::TimeOutOfRange, id_text(header.request, "has a session from the future")));
         }
         match self.requests.find(header.request, check) {
             Known::Done(_) if Mutant::ApplyTwice.is_planted() => {}
-            Known::Done(reply) => return reply,
-            Known::Reused => return refused(Code::RequestIdReused, id_text(header.request, "names another request")),
+            Known::Done(reply) => return Ok(reply),
+            Known::Reused => {
+                return Ok(refused(Code::RequestIdReused, id_text(header.request, "names another request")));
+            }
             Known::Expired => {
-                return refused(Code::SessionExpired, id_text(header.request, "is too old to know what became of it"));
+                let text = id_text(header.request, "is too old to know what became of it");
+                return Ok(refused(Code::SessionExpired, text));
             }
             Known::New => {}
         }
-        let reply = apply(self);
+        let reply = apply(self)?;
         if !matches!(&reply, Reply::Refused(failure) if failure.code == Code::SendKeys) {
-            let outcome = Outcome { check, reply: reply.clone() };
+            let outcome = Outcome { check, reply: reply.without_series() };
             self.requests.record(header.request, header.pending_from, self.stamp, outcome);
         }
-        reply
+        Ok(reply)
     }
 
-    fn store(&mut self, database: DatabaseId, payload: &Bytes) -> Reply {
+    fn store(&mut self, database: DatabaseId, payload: &Bytes) -> Result<Reply, Halt> {
         // The leader has checked the frame; what passed there and fails here fails on every replica alike.
         let frame = match Frame::check(payload.clone()) {
             Ok(frame) => frame,
-            Err(error) => return refused(error.code(), error.to_string()),
+            // Acknowledged by a program of another version: to pass over it would lose it.
+            Err(error) if error.code() == Code::WrongVersion => {
+                let index = self.index;
+                let text = format!("{}: entry {index}: {error}: run the version that wrote it", self.id);
+                return Err(Halt::new(text));
+            }
+            Err(error) => return Ok(refused(error.code(), error.to_string())),
         };
-        match self.engine.write(database, &frame) {
-            Ok(written) => Reply::Written { witness: self.witness(), points: written.points },
+        Ok(match self.engine.write(database, &frame) {
+            Ok(written) => {
+                let runs = frame.tables().iter().flat_map(|table| table.runs());
+                let keyed = runs.zip(written.series).filter(|(run, _)| run.series.number().is_none());
+                let series = keyed.map(|(_, number)| number).collect();
+                Reply::Written { witness: self.witness(), points: written.points, series }
+            }
             Err(error) => refused(error.code(), error.to_string()),
-        }
+        })
     }
 
     fn delete(&mut self, database: DatabaseId, payload: &[u8]) -> Reply {
@@ -268,8 +300,8 @@ impl Shard {
         let (header, payload) = (&entry.header, &entry.payload);
         tracing::debug!(index = %entry.index, request = %header.request, kind = header.kind, "applies");
         Ok(match header.kind {
-            KIND_WRITE => self.once(header, payload, |shard| shard.store(header.database, payload)),
-            KIND_DELETE => self.once(header, payload, |shard| shard.delete(header.database, payload)),
+            KIND_WRITE => self.once(header, payload, |shard| shard.store(header.database, payload))?,
+            KIND_DELETE => self.once(header, payload, |shard| Ok(shard.delete(header.database, payload)))?,
             KIND_DROP => {
                 self.engine.drop_database(header.database);
                 Reply::Dropped
@@ -445,7 +477,8 @@ mod tests {
         assert!(matches!(first, Reply::Written { points: 1, .. }));
         assert!(matches!(apply(&mut shard, entry(2, 8, 1, frame(2))), Reply::Written { .. }));
         let hash = shard.engine().content().hash().expect("no files");
-        assert_eq!(apply(&mut shard, entry(3, 7, 1, frame(1))), first, "the outcome of the first, at its index");
+        let again = apply(&mut shard, entry(3, 7, 1, frame(1)));
+        assert_eq!(again, first.without_series(), "the outcome of the first, at its index");
         assert_eq!(shard.engine().content().hash().expect("no files"), hash, "a late repetition overwrites nothing");
     }
 
@@ -457,6 +490,25 @@ mod tests {
         apply(&mut shard, entry(1, 7, 1, frame(1)));
         assert_eq!(code(&apply(&mut shard, entry(2, 7, 2, frame(1)))), Some(Code::RequestIdReused));
         assert_eq!(code(&apply(&mut shard, entry(3, 7, 1, frame(9)))), Some(Code::RequestIdReused));
+    }
+
+    #[test]
+    fn a_series_may_go_by_the_number_that_its_first_reply_tells() {
+        let mut shard = shard();
+        let Reply::Written { series, .. } = apply(&mut shard, entry(1, 7, 1, frame(1))) else { panic!("written") };
+        let numbered = |check| {
+            let mut builder = FrameBuilder::new();
+            let place = builder.by_number("m", series[0], check).expect("a name");
+            builder.push_at(place, Timestamp::default(), &[("v", ValueRef::I64(5))]).expect("a row");
+            builder.finish()
+        };
+        let key = SeriesKey::from_tags(&mut [("host", "a")]).expect("a key");
+        let check = meridian_frame::series_check(&key);
+        let wrong = apply(&mut shard, entry(2, 8, 1, numbered(check ^ 1)));
+        assert_eq!(code(&wrong), Some(Code::SendKeys));
+        // The same id again: what was refused so is not remembered.
+        let written = apply(&mut shard, entry(3, 8, 1, numbered(check)));
+        assert!(matches!(&written, Reply::Written { series, points: 1, .. } if series.is_empty()), "{written:?}");
     }
 
     #[test]
@@ -478,6 +530,10 @@ mod tests {
     fn what_is_no_frame_is_refused_and_an_unknown_kind_halts() {
         let mut shard = shard();
         assert!(code(&apply(&mut shard, entry(1, 1, 1, Bytes::from_static(b"poison")))).is_some());
+        let mut older = frame(1).to_vec();
+        older[3] = 1;
+        let halt = shard.apply(&[entry(2, 2, 1, older.into())], &Applied(Bytes::new())).expect_err("an older frame");
+        assert!(halt.reason.contains("s1: entry 2: the frame has version 1"), "{halt:?}");
         let mut unknown = entry(2, 2, 1, Bytes::new());
         unknown.header.kind = 200;
         assert!(shard.apply(&[unknown], &Applied(Bytes::new())).is_err(), "a newer version's entry is never guessed");

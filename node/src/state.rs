@@ -93,7 +93,7 @@ fn session(stored: Session) -> Option<SessionParts<Reply>> {
 fn stored(reply: Reply) -> StoredReply {
     let at = |w: Witness| StoredWitness { shard: w.shard, incarnation: w.incarnation, index: w.index, stamp: w.stamp };
     match reply {
-        Reply::Written { witness, points } => StoredReply::Written { at: at(witness), points },
+        Reply::Written { witness, points, .. } => StoredReply::Written { at: at(witness), points },
         Reply::Refused(failure) => StoredReply::Refused {
             code: failure.code as u16,
             message: failure.message,
@@ -109,7 +109,7 @@ fn stored(reply: Reply) -> StoredReply {
 fn reply(stored: StoredReply) -> Option<Reply> {
     let at = |w: StoredWitness| Witness { shard: w.shard, incarnation: w.incarnation, index: w.index, stamp: w.stamp };
     Some(match stored {
-        StoredReply::Written { at: w, points } => Reply::Written { witness: at(w), points },
+        StoredReply::Written { at: w, points } => Reply::Written { witness: at(w), points, series: Vec::new() },
         StoredReply::Refused { code, message, retry_after_ms } => {
             let mut failure = Failure::new(Code::from_number(code)?, message);
             failure.retry_after_ms = retry_after_ms;
@@ -135,7 +135,7 @@ mod tests {
     fn example() -> Requests<Reply> {
         let witness = Witness { shard: ShardId(4), incarnation: Incarnation(1), index: LogIndex(9), stamp: Stamp(100) };
         let mut requests = Requests::new(REQUESTS);
-        let written = Outcome { check: 7, reply: Reply::Written { witness, points: 5 } };
+        let written = Outcome { check: 7, reply: Reply::Written { witness, points: 5, series: Vec::new() } };
         requests.record(request(1, 5), 5, Stamp(100), written);
         let refused = Reply::Refused(Failure::new(Code::TypeConflict, "no").retry_after_ms(5));
         requests.record(request(2, 0), 0, Stamp(101), Outcome { check: 8, reply: refused });

@@ -14,7 +14,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::Config;
 use crate::metrics::Metrics;
 use crate::ready::Ready;
-use crate::write::{Budget, Sessions};
+use crate::write::{AllMet, Budget, Sessions};
 
 /// Queries under way at a time: each holds a window of bytes for each shard.
 const QUERIES_MAX: usize = 128;
@@ -28,6 +28,7 @@ pub(crate) struct Front {
     pub(crate) config: Config,
     pub(crate) cluster: Cluster,
     pub(crate) sessions: Sessions,
+    pub(crate) all_met: Arc<AllMet>,
     pub(crate) budget: Budget,
     pub(crate) queries: Arc<Semaphore>,
     pub(crate) metrics: Metrics,
@@ -42,6 +43,7 @@ impl Front {
         Self {
             cluster: Cluster::connect(&env, config.nodes.clone()),
             sessions: Sessions::new(&env),
+            all_met: Arc::new(AllMet::new(&env.rng)),
             budget: Budget::default(),
             queries: Arc::new(Semaphore::new(QUERIES_MAX)),
             metrics: Metrics::default(),

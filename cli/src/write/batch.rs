@@ -45,7 +45,8 @@ pub(super) fn front(body: &[u8], precision: Precision, lines_before: usize, marg
     if let Some(margin) = margin {
         let sure = &body[..body.len().saturating_sub(margin)];
         let sure_lines = sure.iter().filter(|b| **b == b'\n').count();
-        let keep = judged.iter().take_while(|(number, _)| *number <= sure_lines).count().min(judged.len().saturating_sub(1));
+        let keep =
+            judged.iter().take_while(|(number, _)| *number <= sure_lines).count().min(judged.len().saturating_sub(1));
         let next_line = judged.get(keep).map_or(sure_lines + 1, |(number, _)| *number);
         judged.truncate(keep);
         // Line N begins behind newline N - 1.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use meridian_proto::{ConvertError, v1};
 use meridian_types::{
-    DatabaseId, Duration, Epoch, EpochId, FieldType, Incarnation, NodeId, ReplicaId, SeriesKey, ShardId, SlotTable,
-    TimeRange, Timestamp, slot_of,
+    DatabaseId, Duration, Epoch, EpochId, FieldType, Incarnation, NodeId, ReplicaId, SeriesKey, ShardId, Slot,
+    SlotTable, TimeRange, Timestamp, slot_of,
 };
 
 /// A node's addresses, each `host:port`.
@@ -77,8 +77,12 @@ impl Map {
         key: &SeriesKey,
         time: Timestamp,
     ) -> Option<ShardId> {
-        let epoch = self.epochs.iter().find(|e| e.range.contains(time))?;
-        Some(epoch.table.shard(slot_of(database.id, measurement, key, database.shard_by.as_deref())))
+        self.owner(slot_of(database.id, measurement, key, database.shard_by.as_deref()), time)
+    }
+
+    /// The shard that owns a slot at a time, if the cluster is formed.
+    pub fn owner(&self, slot: Slot, time: Timestamp) -> Option<ShardId> {
+        Some(self.epochs.iter().find(|e| e.range.contains(time))?.table.shard(slot))
     }
 
     /// All shards that own something in a range.

@@ -9,7 +9,7 @@ use futures::{FutureExt, StreamExt};
 use meridian_env::Context;
 use meridian_proto::v1::shard_reply::Outcome;
 use meridian_proto::{failure_of, v1};
-use meridian_types::{Code, DatabaseId, Failure, NodeId, RequestId, ShardId, Witness};
+use meridian_types::{Code, DatabaseId, Failure, NodeId, RequestId, SeriesNumber, ShardId, Witness};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
@@ -35,12 +35,14 @@ pub struct Proposal {
 }
 
 /// What a shard stored.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Written {
     /// Where.
     pub witness: Witness,
     /// Field values.
     pub points: u64,
+    /// The numbers of the series that the frame names by key, in its order; none if it was stored by an earlier try.
+    pub series: Vec<SeriesNumber>,
 }
 
 impl Cluster {
@@ -80,7 +82,8 @@ impl Cluster {
             Outcome::Written(written) => {
                 let missing = || Failure::new(Code::Internal, "a shard's reply has no witness");
                 let witness = written.witness.ok_or_else(|| Tried { failure: missing(), leader: None })?;
-                Ok(Written { witness: witness.into(), points: written.points })
+                let series = written.series.into_iter().map(SeriesNumber).collect();
+                Ok(Written { witness: witness.into(), points: written.points, series })
             }
             Outcome::Error(error) => {
                 let leader = error.leader.map(NodeId);

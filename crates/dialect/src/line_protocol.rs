@@ -162,6 +162,12 @@ impl Heads for Forgetful {
     }
 }
 
+/// What a head says. Never an error for one that [`Heads::learn`] was given.
+pub fn series(head: &str) -> Result<Series, LineError> {
+    let (measurement, key) = head::parse(head)?;
+    Ok(Series { measurement: measurement.into_owned(), key })
+}
+
 /// Reads a body line by line: each line that is neither blank nor a comment gets exactly one verdict, in the body's order.
 /// An error of `sink` ends the reading. Time is linear in the body, whatever is in it.
 pub fn read<H: Heads, E>(

@@ -1,7 +1,9 @@
 //! Sealed rows of one series: immutable, in columns, sorted by time, one row a timestamp. The one place where rows are
-//! sealed, and so the place where compression and blocks will begin.
+//! sealed; what keeps them encodes them.
 //!
 //! It must never change once it is made: views share it.
+
+use std::ops::Range;
 
 use meridian_types::TimeRange;
 
@@ -31,6 +33,37 @@ pub(crate) struct Column {
 impl Chunk {
     /// Sorts a tail's rows by time and merges those of one time: of the same field, the later in the log stays.
     pub(crate) fn seal(tail: &Tail) -> Self {
+        match tail.even() {
+            Some((words, stride, is_sorted)) => Self::turn(tail, words, stride, is_sorted),
+            None => Self::seal_rows(tail),
+        }
+    }
+
+    /// Seals rows that all have the same columns: of one time, the last row stays whole, and the rest turns column by column.
+    fn turn(tail: &Tail, words: &[u64], stride: usize, is_sorted: bool) -> Self {
+        let rows = words.chunks_exact(stride);
+        let columns: Vec<u16> = tail.first_columns().collect();
+        let cells_at = stride - columns.len();
+        if is_sorted {
+            let times = rows.clone().map(|row| row[0].cast_signed()).collect();
+            let turned = columns.into_iter().zip(cells_at..);
+            let turned =
+                turned.map(|(number, at)| Column::new(number, None, rows.clone().map(|row| row[at]).collect()));
+            return Self { times, columns: turned.collect(), text: tail.text().into() };
+        }
+        let mut order: Vec<&[u64]> = rows.collect();
+        order.sort_by_key(|row| row[0].cast_signed()); // stable: rows of one time stay in log order
+        let last_of_time: Vec<&[u64]> =
+            order.chunk_by(|a, b| a[0] == b[0]).filter_map(|same| same.last().copied()).collect();
+        let times = last_of_time.iter().map(|row| row[0].cast_signed()).collect();
+        let turned = columns.into_iter().zip(cells_at..);
+        let turned =
+            turned.map(|(number, at)| Column::new(number, None, last_of_time.iter().map(|row| row[at]).collect()));
+        Self { times, columns: turned.collect(), text: tail.text().into() }
+    }
+
+    /// Seals any rows, one by one.
+    fn seal_rows(tail: &Tail) -> Self {
         let mut rows: Vec<Row<'_>> = tail.rows().collect();
         rows.sort_by_key(|row| row.time); // stable: rows of one time stay in log order
         let mut sealed = Builder::default();
@@ -89,6 +122,11 @@ impl Chunk {
         Some(&self.columns[place])
     }
 
+    /// What the cells of strings point into.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
     /// The string that a cell of this chunk stands for.
     pub(crate) fn string(&self, cell: u64) -> &str {
         let (start, len) = ((cell >> 32) as usize, (cell & u64::from(u32::MAX)) as usize);
@@ -129,16 +167,18 @@ impl Column {
         self.present.as_ref().is_none_or(|mask| mask[row / 64] >> (row % 64) & 1 == 1)
     }
 
+    /// The cells of `rows`.
+    fn cells_in(&self, rows: Range<usize>) -> &[u64] {
+        match &self.present {
+            None => &self.cells[rows],
+            Some(mask) => &self.cells[ones_before(mask, rows.start)..ones_before(mask, rows.end)],
+        }
+    }
+
     /// The cell of row `row`.
     pub(crate) fn get(&self, row: usize) -> Option<u64> {
         let Some(mask) = &self.present else { return Some(self.cells[row]) };
-        let (word, bit) = (row / 64, row % 64);
-        if mask[word] >> bit & 1 == 0 {
-            return None;
-        }
-        let before: u32 = mask[..word].iter().map(|w| w.count_ones()).sum();
-        let inside = (mask[word] & ((1 << bit) - 1)).count_ones();
-        Some(self.cells[(before + inside) as usize])
+        (mask[row / 64] >> (row % 64) & 1 == 1).then(|| self.cells[ones_before(mask, row)])
     }
 }
 
@@ -169,6 +209,12 @@ impl Builder {
 
     /// Gives the row its value of a column; a value that is there is written over.
     pub(crate) fn cell(&mut self, number: u16, cell: u64) {
+        let row = self.times.len() - 1;
+        self.place(number).set(row, cell);
+    }
+
+    /// The column with this number, made if it is not there.
+    fn place(&mut self, number: u16) -> &mut Building {
         if self.place_of.len() <= usize::from(number) {
             self.place_of.resize(usize::from(number) + 1, None);
         }
@@ -177,7 +223,22 @@ impl Builder {
             columns.push(Building { number, ..Building::default() });
             (columns.len() - 1) as u16 // a measurement has at most FIELDS_MAX columns
         });
-        columns[usize::from(place)].set(self.times.len() - 1, cell);
+        &mut columns[usize::from(place)]
+    }
+
+    /// Goes on with rows of a chunk that all come after the last one's. `text_at` is where the chunk's text stands in that of
+    /// the new one, and `is_text` tells of which columns the cells are places in it.
+    pub(crate) fn append(&mut self, chunk: &Chunk, rows: Range<usize>, text_at: u64, is_text: impl Fn(u16) -> bool) {
+        let start = self.times.len();
+        self.times.extend_from_slice(&chunk.times[rows.clone()]);
+        for column in &chunk.columns {
+            let cells = column.cells_in(rows.clone());
+            // A column without a value is none.
+            if !cells.is_empty() {
+                let moved = if is_text(column.number) { text_at << 32 } else { 0 };
+                self.place(column.number).extend(start, column, rows.clone(), cells, moved);
+            }
+        }
     }
 
     /// The chunk. `text` is what the cells of strings point into.
@@ -192,6 +253,23 @@ impl Builder {
 /// Whether a time in nanoseconds is inside `range`.
 pub(crate) fn contains(range: TimeRange, time: i64) -> bool {
     range.start().nanos() <= time && time < range.end().nanos()
+}
+
+/// How many of the bits before `row` are set; `row` may be the end.
+fn ones_before(mask: &[u64], row: usize) -> usize {
+    let whole: u32 = mask[..row / 64].iter().map(|word| word.count_ones()).sum();
+    let rest = mask.get(row / 64).map_or(0, |word| (word & ((1 << (row % 64)) - 1)).count_ones());
+    (whole + rest) as usize
+}
+
+/// Sets the bits of `rows`, for which there is room.
+fn set_bits(mask: &mut [u64], rows: Range<usize>) {
+    let mut at = rows.start;
+    while at < rows.end {
+        let count = (64 - at % 64).min(rows.end - at);
+        mask[at / 64] |= (u64::MAX >> (64 - count)) << (at % 64);
+        at += count;
+    }
 }
 
 /// A column that is being filled, row after row.
@@ -219,9 +297,33 @@ impl Building {
         }
     }
 
+    /// Takes the `cells` that `column` has in `rows` as those of as many rows from `start` on, which is behind all that there
+    /// are; `moved` is added to each.
+    fn extend(&mut self, start: usize, column: &Column, rows: Range<usize>, cells: &[u64], moved: u64) {
+        let words = (start + rows.len()).div_ceil(64);
+        self.present.resize(words.max(self.present.len()), 0);
+        match &column.present {
+            None => set_bits(&mut self.present, start..start + rows.len()),
+            Some(mask) => {
+                for (row, to) in rows.zip(start..) {
+                    if mask[row / 64] >> (row % 64) & 1 == 1 {
+                        self.present[to / 64] |= 1 << (to % 64);
+                    }
+                }
+            }
+        }
+        match moved {
+            0 => self.cells.extend_from_slice(cells),
+            _ => self.cells.extend(cells.iter().map(|cell| cell + moved)),
+        }
+    }
+
     fn finish(mut self, rows: usize) -> Column {
         self.present.resize(rows.div_ceil(64), 0);
         let present = (self.cells.len() < rows).then(|| self.present.into());
         Column { number: self.number, present, cells: self.cells.into() }
     }
 }
+
+#[cfg(test)]
+mod tests;

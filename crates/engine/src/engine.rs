@@ -9,7 +9,7 @@ use meridian_query::Selection;
 use meridian_types::{DatabaseId, MapHasher, Mutant, SeriesNumber, Timestamp};
 
 use crate::Stats;
-use crate::flush::Cut;
+use crate::cut::Cut;
 use crate::series::Series;
 use crate::store::Store;
 use crate::table::Database;
@@ -17,11 +17,14 @@ use crate::tombstone::Tombstone;
 
 /// Rows of a sealed chunk, unless its bytes fill it before.
 const CHUNK_ROWS_MAX: usize = 1_024;
+/// Rows that a series has open, uncompressed: few, because most of the memory of a shard is these. Encoded they take a tenth.
+const TAIL_ROWS_MAX: usize = 128;
 
 /// All points of one shard.
 pub struct Engine {
     pub(crate) hasher: MapHasher,
     pub(crate) chunk_rows_max: usize,
+    pub(crate) tail_rows_max: usize,
     pub(crate) databases: BTreeMap<DatabaseId, Database>,
     pub(crate) dropped: BTreeSet<DatabaseId>,
     /// By number, over all databases. A dropped series leaves `None`, because numbers are never reused. Each series is
@@ -46,6 +49,7 @@ impl Engine {
         Self {
             hasher: MapHasher::seeded(seed),
             chunk_rows_max: CHUNK_ROWS_MAX,
+            tail_rows_max: TAIL_ROWS_MAX,
             databases: BTreeMap::new(),
             dropped: BTreeSet::new(),
             series: Vec::new(),
@@ -127,7 +131,7 @@ impl Engine {
     /// An engine whose chunks are cut elsewhere, to show that no answer depends on it.
     #[cfg(test)]
     pub(crate) fn with_chunk_rows(seed: u64, chunk_rows_max: usize) -> Self {
-        Self { chunk_rows_max, ..Self::new(seed) }
+        Self { chunk_rows_max, tail_rows_max: chunk_rows_max.min(TAIL_ROWS_MAX), ..Self::new(seed) }
     }
 }
 

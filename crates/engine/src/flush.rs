@@ -3,23 +3,22 @@
 //!
 //! A cut whose job failed stays, and is handed out again: its rows are in no other place than memory and log.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use meridian_env::File;
-use meridian_types::{DatabaseId, FieldType, Mutant, SeriesNumber, TimeRange, Timestamp};
+use meridian_types::{DatabaseId, FieldType, SeriesNumber, TimeRange};
 
 use crate::Engine;
-use crate::block::BlockWriter;
-use crate::chunk::Chunk;
+use crate::block::{BlockWriter, Piece};
+use crate::cut::Cut;
 use crate::error::StoreError;
-use crate::manifest::{BlockRecord, DatabaseState, Manifest, TombstoneState};
-use crate::merge::Part;
+use crate::manifest::{BlockRecord, Manifest, TombstoneState};
 use crate::names::Names;
 use crate::read::after;
-use crate::rechunk::{Cuts, rechunk};
-use crate::series::{Identity, Series};
-use crate::stats::Size;
+use crate::rechunk::{Cuts, Given, rechunk};
+use crate::sealed::Sealed;
+use crate::series::Series;
 use crate::store::{Place, Store, Stored, block_name, names_name};
 use crate::task::{Made, Outcome, Task};
 use crate::tombstone::Tombstone;
@@ -38,26 +37,6 @@ pub struct Point {
     pub state: Vec<u8>,
 }
 
-/// The head as it was after the entry `last`, and all else that was replicated then.
-#[derive(Debug)]
-pub(crate) struct Cut {
-    pub(crate) last: u64,
-    /// Those with rows, by number.
-    pub(crate) series: Vec<Arc<Series>>,
-    pub(crate) size: Size,
-    point: Point,
-    databases: BTreeMap<DatabaseId, DatabaseState>,
-    dropped: BTreeSet<DatabaseId>,
-    tombstones: Vec<Tombstone>,
-    /// Series that no file lists yet.
-    unlisted: Vec<Arc<Identity>>,
-    pub(crate) next_series: u32,
-    /// Column types by the number of the measurement's first series.
-    types: BTreeMap<SeriesNumber, Arc<[FieldType]>>,
-    partitions: BTreeMap<DatabaseId, i64>,
-    rows_max: usize,
-}
-
 impl Engine {
     /// The job that brings everything up to `point`, which is the last applied entry, into files; `None` if it is there, or
     /// if the engine has no directory. `partition` gives the length in nanoseconds of a database's time partitions.
@@ -72,42 +51,6 @@ impl Engine {
         }
         let cut = Arc::clone(self.cut.as_ref()?);
         Some(Task::new(move || write(&place, &base, &cut)))
-    }
-
-    /// Takes the rows out of the head.
-    fn cut_head(&mut self, point: Point, partition: impl Fn(DatabaseId) -> i64) -> Cut {
-        let mut filled = std::mem::take(&mut self.filled);
-        filled.sort_unstable();
-        let (mut series, mut size) = (Vec::with_capacity(filled.len()), Size::default());
-        for number in filled {
-            let Some(slot) = self.series[number.0 as usize].as_mut() else { continue };
-            let emptied = Arc::new(Series::new(Arc::clone(slot.identity())));
-            let full = std::mem::replace(slot, emptied);
-            if let Some(home) = self.databases.get_mut(&full.identity().home.database) {
-                home.stats.replace(full.size(), Size::default());
-            }
-            size = size + full.size();
-            series.push(full);
-        }
-        if Mutant::LoseFlushTail.is_planted() {
-            series.pop();
-        }
-        let unlisted = self.series[self.listed as usize..].iter().flatten();
-        let measurements = self.databases.values().flat_map(|home| home.measurements.values());
-        Cut {
-            last: point.index,
-            series,
-            size,
-            point,
-            databases: self.databases.iter().map(|(id, home)| (*id, home.state())).collect(),
-            dropped: self.dropped.clone(),
-            tombstones: self.tombstones.clone(),
-            unlisted: unlisted.map(|series| Arc::clone(series.identity())).collect(),
-            next_series: self.series.len() as u32,
-            types: measurements.filter_map(|m| Some((m.home()?.number, m.types()))).collect(),
-            partitions: self.databases.keys().map(|id| (*id, partition(*id).max(1))).collect(),
-            rows_max: self.chunk_rows_max,
-        }
     }
 
     /// A flush is done: what was cut is in blocks.
@@ -156,7 +99,7 @@ fn write(place: &Place, base: &Manifest, cut: &Cut) -> Result<Outcome, StoreErro
 fn flush(writing: &mut Writing<'_>, base: &Manifest, cut: &Cut) -> Result<Flushed, StoreError> {
     let place = writing.place;
     let mut new = Vec::new();
-    let mut by_database: BTreeMap<DatabaseId, Vec<&Arc<Series>>> = BTreeMap::new();
+    let mut by_database: BTreeMap<DatabaseId, Vec<&Series>> = BTreeMap::new();
     for series in &cut.series {
         by_database.entry(series.identity().home.database).or_default().push(series);
     }
@@ -261,7 +204,7 @@ impl<'a> Writing<'a> {
     fn blocks(
         &mut self,
         database: DatabaseId,
-        all: &[&Arc<Series>],
+        all: &[&Series],
         first: u64,
         cut: &Cut,
     ) -> Result<Vec<Arc<Stored>>, StoreError> {
@@ -274,8 +217,8 @@ impl<'a> Writing<'a> {
         for series in all {
             let identity = series.identity();
             let types = &cut.types[&identity.home.number];
-            let parts: Vec<Part> = series.parts(range).into_iter().map(Part::whole).collect();
-            let chunks = rechunk(&parts, types, range, cuts);
+            let given: Vec<Given> = series.sealed(range).into_iter().map(Given::whole).collect();
+            let chunks = rechunk(&given, types, range, cuts)?;
             for same in chunks.chunk_by(|a, b| partition_of(cuts, a) == partition_of(cuts, b)) {
                 let writer = match writers.entry(partition_of(cuts, &same[0])) {
                     std::collections::btree_map::Entry::Occupied(open) => open.into_mut(),
@@ -326,15 +269,18 @@ type NewNames = Option<(crate::manifest::NamesRecord, Arc<dyn File>)>;
 pub(crate) fn write_series(
     writer: &mut BlockWriter,
     number: SeriesNumber,
-    chunks: &[Arc<Chunk>],
+    chunks: &[Sealed],
     types: &[FieldType],
 ) -> Result<(), StoreError> {
     let type_of = |column: u16| types[usize::from(column)];
-    let chunks = chunks.iter().map(|chunk| &**chunk);
+    let chunks = chunks.iter().map(|sealed| match sealed {
+        Sealed::Columns(chunk) => Piece::Chunk(chunk),
+        Sealed::Encoded(encoded) => Piece::Encoded(encoded),
+    });
     writer.series(number, chunks, &type_of).map_err(|error| StoreError::io("writing a block", &error))
 }
 
-fn partition_of(cuts: Cuts, chunk: &Chunk) -> i64 {
+fn partition_of(cuts: Cuts, chunk: &Sealed) -> i64 {
     cuts.partition_of(chunk.span().map_or(0, |(first, _)| first))
 }
 
@@ -345,11 +291,4 @@ fn partition_for(wanted: i64, min: i64, max: i64) -> i64 {
         length = length.saturating_mul(2);
     }
     length
-}
-
-impl Cut {
-    fn cutoff(&self, database: DatabaseId) -> Option<Timestamp> {
-        let nanos = self.databases.get(&database)?.cutoff?;
-        Timestamp::new(nanos).ok()
-    }
 }

@@ -4,8 +4,9 @@
 //! cut into chunks and blocks is local, and no answer depends on that. The newest rows are in memory, where the log is what
 //! survives a crash; the others are in immutable blocks, which a manifest names.
 //!
-//! The data takes one way through the files: `write` checks a frame and applies it, `table` names what it meets, `tail`
-//! takes the rows, `chunk` is where a full tail is sorted and becomes immutable, `flush` brings all of it into `block`s,
+//! The data takes one way through the files: `write` checks a frame and applies it, `table` names what it meets, `rows`
+//! lays the rows out, `tail` takes them, `chunk` is where a full tail is sorted and becomes immutable, `sealed` what is kept of
+//! it, `cut` takes all of them at one entry, `flush` brings all of it into `block`s,
 //! `compact` makes these fewer. Back out, `read` gathers the parts of one series, `merge` reads them as one, `view` hands
 //! that to queries and `content` to the comparison of replicas. `manifest` says which files there are, `store` keeps them,
 //! `open` makes an engine of them.
@@ -21,6 +22,7 @@ mod block;
 mod chunk;
 mod compact;
 mod content;
+mod cut;
 mod flush;
 #[doc(hidden)]
 pub mod fuzz;
@@ -30,6 +32,8 @@ mod merge;
 mod names;
 mod read;
 mod rechunk;
+mod rows;
+mod sealed;
 mod series;
 mod stats;
 mod store;

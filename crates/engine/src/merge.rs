@@ -3,6 +3,7 @@
 //!
 //! It must never depend on how the rows were cut into parts, only on their order.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use meridian_types::TimeRange;
@@ -20,6 +21,13 @@ impl Part {
     /// Rows of which none is deleted.
     pub(crate) fn whole(chunk: Arc<Chunk>) -> Self {
         Self { chunk, hidden: Arc::default() }
+    }
+
+    /// The rows inside `range`, deleted or not.
+    pub(crate) fn inside(&self, range: TimeRange) -> Range<usize> {
+        let times = self.chunk.times();
+        let first = times.partition_point(|time| *time < range.start().nanos());
+        first..first + times[first..].partition_point(|time| *time < range.end().nanos())
     }
 
     /// Times and row numbers inside `range` that are not deleted, in order.

@@ -8,8 +8,8 @@ use meridian_types::{DatabaseId, SeriesNumber, TimeRange, Timestamp};
 
 use crate::Engine;
 use crate::block::Cursor;
+use crate::cut::Cut;
 use crate::error::StoreError;
-use crate::flush::Cut;
 use crate::merge::Part;
 use crate::series::Series;
 use crate::store::Stored;
@@ -92,7 +92,7 @@ impl Reader {
 
 impl Cut {
     /// The rows of a series that are being flushed.
-    pub(crate) fn series(&self, number: SeriesNumber) -> Option<&Arc<Series>> {
+    pub(crate) fn series(&self, number: SeriesNumber) -> Option<&Series> {
         let at = self.series.binary_search_by_key(&number, |series| series.number()).ok()?;
         self.series.get(at)
     }

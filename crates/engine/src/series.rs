@@ -2,11 +2,15 @@
 //!
 //! It must never depend on where chunks were cut in what it answers.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use meridian_types::{DatabaseId, SeriesKey, SeriesNumber, TimeRange, ValueRef};
+use meridian_types::{DatabaseId, FieldType, SeriesKey, SeriesNumber, TimeRange, ValueRef};
 
+use crate::block::Encoded;
 use crate::chunk::Chunk;
+use crate::rows::Rows;
+use crate::sealed::Sealed;
 use crate::stats::Size;
 use crate::tail::Tail;
 
@@ -35,9 +39,9 @@ impl Identity {
         Self { number, key, home, check }
     }
 
-    /// Whether a frame that speaks of a series of measurement `home` with this check means this one.
-    pub(crate) fn is_meant(&self, home: SeriesNumber, check: u32) -> bool {
-        self.home.number == home && self.check == check
+    /// Its part in the check of a frame that names it by number, if it is one of measurement `home`.
+    pub(crate) fn check_in(&self, home: SeriesNumber) -> Option<u32> {
+        (self.home.number == home).then_some(self.check)
     }
 }
 
@@ -45,7 +49,7 @@ impl Identity {
 #[derive(Clone, Debug)]
 pub(crate) struct Series {
     identity: Arc<Identity>,
-    sealed: Vec<Arc<Chunk>>,
+    sealed: Vec<Sealed>,
     sealed_size: Size,
     tail: Tail,
 }
@@ -68,6 +72,12 @@ impl Series {
         self.identity.number
     }
 
+    /// Takes all of its rows out, with who they belong to.
+    pub(crate) fn take_rows(&mut self) -> Self {
+        let emptied = Self::new(Arc::clone(&self.identity));
+        std::mem::replace(self, emptied)
+    }
+
     /// Whether no row of it is in memory.
     pub(crate) fn is_empty(&self) -> bool {
         self.sealed.is_empty() && self.tail.is_empty()
@@ -85,9 +95,9 @@ impl Series {
             return;
         }
         self.seal();
-        let kept = std::mem::take(&mut self.sealed).into_iter().filter_map(|chunk| match chunk.overlaps(range) {
-            true => chunk.without(range).map(Arc::new),
-            false => Some(chunk),
+        let kept = std::mem::take(&mut self.sealed).into_iter().filter_map(|sealed| match sealed.overlaps(range) {
+            true => columns(&sealed).without(range).map(|chunk| Sealed::Columns(Arc::new(chunk))),
+            false => Some(sealed),
         });
         self.sealed = kept.collect();
         self.sealed_size = self.sealed.iter().fold(Size::default(), |sum, chunk| sum + chunk.size());
@@ -102,25 +112,53 @@ impl Series {
         }
     }
 
-    /// Appends a row as [`Tail::push`] does, and seals the tail if that fills it.
+    /// Appends a row as [`Tail::push`] does, and encodes the tail if that fills it. `types` by column number.
     pub(crate) fn push<'a>(
         &mut self,
         time: i64,
         cells: impl Iterator<Item = (u16, ValueRef<'a>)>,
-        chunk_rows_max: usize,
+        types: &[FieldType],
+        rows_max: usize,
     ) -> u32 {
         let points = self.tail.push(time, cells);
-        if self.tail.is_full(chunk_rows_max) {
-            self.seal();
-        }
+        self.encode_if_full(types, rows_max);
         points
+    }
+
+    /// The same of the rows `run`, as [`Tail::extend`] does.
+    pub(crate) fn extend(&mut self, rows: &mut Rows<'_>, run: Range<usize>, types: &[FieldType], rows_max: usize) {
+        let mut at = run.start;
+        while at < run.end {
+            let room = rows_max.saturating_sub(self.tail.len()).max(1);
+            let end = run.end.min(at + room.min(rows.piece()));
+            let stride = rows.stride();
+            self.tail.extend(rows.words(at..end), stride, rows_max);
+            self.encode_if_full(types, rows_max);
+            at = end;
+        }
+    }
+
+    fn encode_if_full(&mut self, types: &[FieldType], rows_max: usize) {
+        if self.tail.is_full(rows_max) {
+            let chunk = Chunk::seal(&self.tail);
+            self.tail.clear();
+            let encoded = Encoded::of(&chunk, &|column| types[usize::from(column)]);
+            // Of texts a chunk may be too large for the form of a block; a tail never takes so many.
+            let sealed =
+                encoded.map_or_else(|_| Sealed::Columns(Arc::new(chunk)), |one| Sealed::Encoded(Arc::new(one)));
+            self.keep(sealed);
+        }
+    }
+
+    fn keep(&mut self, sealed: Sealed) {
+        self.sealed_size = self.sealed_size + sealed.size();
+        self.sealed.push(sealed);
     }
 
     fn seal(&mut self) {
         if !self.tail.is_empty() {
             let chunk = Chunk::seal(&self.tail);
-            self.sealed_size = self.sealed_size + chunk.size();
-            self.sealed.push(Arc::new(chunk));
+            self.keep(Sealed::Columns(Arc::new(chunk)));
             self.tail = Tail::new(self.tail.mask_words());
         }
     }
@@ -130,14 +168,24 @@ impl Series {
         self.tail.overlaps(range) || self.sealed.iter().any(|chunk| chunk.overlaps(range))
     }
 
-    /// Everything that may be inside `range`, in log order; what is open comes sealed, as a copy.
+    /// Everything that may be inside `range`, in log order and in columns; what is open comes as a copy.
     pub(crate) fn parts(&self, range: TimeRange) -> Vec<Arc<Chunk>> {
-        let open = self.tail.overlaps(range).then(|| Arc::new(Chunk::seal(&self.tail)));
-        self.sealed.iter().filter(|chunk| chunk.overlaps(range)).cloned().chain(open).collect()
+        self.sealed(range).iter().map(columns).collect()
+    }
+
+    /// The same, encoded where it is.
+    pub(crate) fn sealed(&self, range: TimeRange) -> Vec<Sealed> {
+        let open = self.tail.overlaps(range).then(|| Sealed::Columns(Arc::new(Chunk::seal(&self.tail))));
+        self.sealed.iter().filter(|sealed| sealed.overlaps(range)).cloned().chain(open).collect()
     }
 
     /// What its rows take; the series itself is accounted for where it is made.
     pub(crate) fn size(&self) -> Size {
         self.sealed_size + self.tail.size()
     }
+}
+
+/// What this process sealed, in columns.
+fn columns(sealed: &Sealed) -> Arc<Chunk> {
+    sealed.chunk().expect("what this process has encoded it can decode")
 }

@@ -40,6 +40,8 @@ impl Database {
 pub(crate) struct Measurement {
     /// By name.
     columns: BTreeMap<Box<str>, Column>,
+    /// Of the columns, by number.
+    types: Vec<FieldType>,
     numbers: Map<Arc<SeriesKey>, SeriesNumber>,
     /// In order of their first appearance, which is the order of their numbers.
     series: Vec<SeriesNumber>,
@@ -57,7 +59,13 @@ pub(crate) struct Column {
 
 impl Measurement {
     pub(crate) fn new(hasher: MapHasher) -> Self {
-        Self { columns: BTreeMap::new(), numbers: Map::with_hasher(hasher), series: Vec::new(), home: None }
+        Self {
+            columns: BTreeMap::new(),
+            types: Vec::new(),
+            numbers: Map::with_hasher(hasher),
+            series: Vec::new(),
+            home: None,
+        }
     }
 
     pub(crate) fn column(&self, field: &str) -> Option<Column> {
@@ -79,6 +87,7 @@ impl Measurement {
                     let number = self.columns.len() as u16; // at most FIELDS_MAX: `write` has checked
                     let column = Column { number, field_type: field.field_type() };
                     self.columns.insert(field.name.as_str().into(), column);
+                    self.types.push(column.field_type);
                     number
                 }
             };
@@ -102,14 +111,13 @@ impl Measurement {
     /// Gives a column back its number, as a manifest lists it; `false` if it is not the next one.
     pub(crate) fn restore_column(&mut self, number: u16, name: &str, field_type: FieldType) -> bool {
         let is_next = usize::from(number) == self.columns.len();
+        self.types.push(field_type);
         is_next && self.columns.insert(name.into(), Column { number, field_type }).is_none()
     }
 
     /// The types of the columns by number.
-    pub(crate) fn types(&self) -> Arc<[FieldType]> {
-        let mut types: Vec<(u16, FieldType)> = self.columns.values().map(|c| (c.number, c.field_type)).collect();
-        types.sort_unstable_by_key(|(number, _)| *number);
-        types.into_iter().map(|(_, field_type)| field_type).collect()
+    pub(crate) fn types(&self) -> &[FieldType] {
+        &self.types
     }
 
     /// All series, by number.

@@ -18,16 +18,25 @@ const TAIL_TEXT_BYTES_MAX: usize = 1 << 20;
 
 const _: () = assert!(TAIL_TEXT_BYTES_MAX + meridian_types::limits::RECORD_BYTES_MAX < u32::MAX as usize);
 
+/// A tail that was emptied keeps no more room.
+const TAIL_WORDS_KEPT: usize = 4 << 10;
+
 /// Open rows of one series.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tail {
     words: Vec<u64>,
     text: String,
     mask_words: u8,
+    /// Whether rows have different columns.
+    is_mixed: bool,
+    /// Whether a row is not later than the one before it.
+    is_unsorted: bool,
     rows: u32,
     points: u32,
     time_min: i64,
     time_max: i64,
+    /// Of the newest row.
+    time_last: i64,
 }
 
 /// One row, as it stands in a tail.
@@ -42,6 +51,16 @@ impl Tail {
     /// An empty tail for rows whose columns fit `mask_words` words of bits.
     pub(crate) fn new(mask_words: u8) -> Self {
         Self { mask_words, ..Self::default() }
+    }
+
+    /// Removes all rows and keeps the room for the next ones, because a series that was filled is filled again.
+    pub(crate) fn clear(&mut self) {
+        let (mut words, mut text) = (std::mem::take(&mut self.words), std::mem::take(&mut self.text));
+        words.clear();
+        text.clear();
+        text.shrink_to(TAIL_WORDS_KEPT);
+        words.shrink_to(TAIL_WORDS_KEPT);
+        *self = Self { words, text, ..Self::new(self.mask_words) };
     }
 
     /// Words in the mask of each row.
@@ -80,12 +99,58 @@ impl Tail {
             self.words.truncate(start);
             return 0;
         }
-        let first = self.is_empty();
-        self.time_min = if first { time } else { self.time_min.min(time) };
-        self.time_max = if first { time } else { self.time_max.max(time) };
+        let mask = &self.words[mask_at..cells_at];
+        self.is_mixed |= start > 0 && mask != &self.words[1..1 + mask.len()];
+        self.note_time(time);
         self.rows += 1;
         self.points += points;
         points
+    }
+
+    fn note_time(&mut self, time: i64) {
+        let first = self.is_empty();
+        self.time_min = if first { time } else { self.time_min.min(time) };
+        self.time_max = if first { time } else { self.time_max.max(time) };
+        self.is_unsorted |= !first && time <= self.time_last;
+        self.time_last = time;
+    }
+
+    /// Appends rows that all have the same columns: `words` is what a tail has of them, `stride` words a row. Together the
+    /// tail will have `rows_max` rows at most.
+    pub(crate) fn extend(&mut self, words: &[u64], stride: usize, rows_max: usize) {
+        let mask = 1..1 + usize::from(self.mask_words);
+        let Some(of_new) = words.get(mask.clone()) else { return };
+        let differ = |first: &[u64]| first.iter().zip(of_new).any(|(a, b)| a != b);
+        self.is_mixed |= self.words.get(mask).is_some_and(differ);
+        let wanted = self.words.len() + words.len();
+        if wanted > self.words.capacity() {
+            // The first rows take what they need, because most series of a wide shard have few. Then few steps.
+            let more = if self.is_empty() { wanted } else { wanted.max(2 * self.words.capacity()) };
+            let most = (rows_max * stride).max(wanted);
+            self.words.reserve_exact(more.min(most) - self.words.len());
+        }
+        self.words.extend_from_slice(words);
+        for row in words.chunks_exact(stride) {
+            self.note_time(row[0].cast_signed());
+            self.rows += 1;
+        }
+        self.points += (words.len() / stride * (stride - 1 - usize::from(self.mask_words))) as u32;
+    }
+
+    /// Rows that are open.
+    pub(crate) fn len(&self) -> usize {
+        self.rows as usize
+    }
+
+    /// The words of the rows and how many a row has, if all rows have the same columns; and whether their times increase.
+    pub(crate) fn even(&self) -> Option<(&[u64], usize, bool)> {
+        let rows = self.rows as usize;
+        (rows > 0 && !self.is_mixed).then(|| (self.words.as_slice(), self.words.len() / rows, !self.is_unsorted))
+    }
+
+    /// The columns of the first row, by number.
+    pub(crate) fn first_columns(&self) -> impl Iterator<Item = u16> {
+        columns_of(self.words.get(1..1 + usize::from(self.mask_words)).unwrap_or_default())
     }
 
     fn cell(&mut self, value: ValueRef<'_>) -> u64 {

@@ -9,6 +9,7 @@ use meridian_types::{
 };
 use proptest::prelude::*;
 
+mod even;
 mod files;
 
 use crate::{Engine, Stats, View, WriteRefused};
@@ -302,17 +303,12 @@ fn a_dropped_database_is_gone_for_good() {
     assert!(engine.write(DatabaseId(9), &row).is_err(), "dropped before it was written");
 }
 
-/// The frame with the series of this host named by number instead.
-fn numbered(frame: &Frame, host: &str, number: u32, check: u32) -> Frame {
-    let key = key(host);
-    let len = u32::try_from(key.as_bytes().len()).unwrap().to_le_bytes();
-    let from = [&[0], &len[..], key.as_bytes()].concat();
-    let to = [&[1], &number.to_le_bytes()[..], &check.to_le_bytes()[..]].concat();
-    let old = frame.bytes();
-    let place = old.windows(from.len()).position(|bytes| bytes == from).expect("the frame names the series by key");
-    let body = [&old[12..place], &to, &old[place + from.len()..]].concat();
-    let (len, crc) = (u32::try_from(body.len()).unwrap().to_le_bytes(), crc32c::crc32c(&body).to_le_bytes());
-    Frame::check([&old[..4], &len[..], &crc[..], &body[..]].concat().into()).expect("valid")
+/// A row of a series named by number.
+fn numbered(measurement: &str, time: i64, number: u32, check: u32) -> Frame {
+    let mut builder = FrameBuilder::new();
+    let place = builder.by_number(measurement, SeriesNumber(number), check).expect("a name");
+    builder.push_at(place, at(time), &[("load", ValueRef::F64(1.0))]).expect("a row");
+    Frame::check(builder.finish()).expect("valid")
 }
 
 #[test]
@@ -332,13 +328,13 @@ fn a_series_may_be_named_by_its_number_and_nothing_else_may() {
         (D1, "new", 3, check, "no such measurement"),
         (DatabaseId(3), "cpu", 0, check, "no such database"),
     ] {
-        let refused = engine.write(database, &numbered(&row(measurement, 2), "a", number, check)).expect_err(why);
+        let refused = engine.write(database, &numbered(measurement, 2, number, check)).expect_err(why);
         let (measurement, number) = (measurement.to_owned(), SeriesNumber(number));
         assert_eq!(refused.code(), Code::SendKeys);
         assert_eq!(refused, WriteRefused::SendKeys { measurement, number }, "{why}");
     }
     assert_eq!(hash_of(&engine), hash);
-    let written = engine.write(D1, &numbered(&row("mem", 2), "a", 1, check)).expect("known");
+    let written = engine.write(D1, &numbered("mem", 2, 1, check)).expect("known");
     assert_eq!((written.points, written.series), (1, vec![SeriesNumber(1)]));
     let mut same = Engine::new(7);
     for (database, measurement, time) in [(D1, "cpu", 1), (D1, "mem", 1), (D1, "mem", 2), (D2, "cpu", 1)] {
@@ -346,7 +342,7 @@ fn a_series_may_be_named_by_its_number_and_nothing_else_may() {
     }
     assert_eq!(hash_of(&engine), hash_of(&same));
     engine.drop_database(D2);
-    assert!(engine.write(D1, &numbered(&row("cpu", 2), "a", 2, check)).is_err(), "a dropped series");
+    assert!(engine.write(D1, &numbered("cpu", 2, 2, check)).is_err(), "a dropped series");
 }
 
 #[test]

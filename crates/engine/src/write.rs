@@ -4,10 +4,11 @@
 
 use std::sync::Arc;
 
-use meridian_frame::{Field, Frame, Run, SeriesRef, Table};
+use meridian_frame::{Field, Frame, Run, SeriesRef, Table, series_check_after};
 use meridian_types::{Code, DatabaseId, FieldType, Mutant, SeriesKey, SeriesNumber, limits};
 
 use crate::Engine;
+use crate::rows::Rows;
 use crate::series::{Home, Identity, Series};
 use crate::stats::Stats;
 use crate::table::Measurement;
@@ -32,12 +33,12 @@ pub enum WriteRefused {
     },
     /// A series is named by a number that does not stand for it here.
     #[error(
-        "series number {number} is not one of measurement {measurement:?} here: send the frame again with series keys"
+        "series number {number}, or one behind it, is not of the series of measurement {measurement:?} that the frame means: send the frame again with series keys"
     )]
     SendKeys {
         /// The measurement in which it was sought.
         measurement: String,
-        /// The number.
+        /// The number, or the table's first where it is not known which it is.
         number: SeriesNumber,
     },
     /// A field has another type. The catalogue decides types before a write enters the log, so that this shows a bug.
@@ -93,24 +94,35 @@ impl Engine {
     /// row order; times may come in any order and as often as they like. All or nothing: a refusal leaves no trace.
     pub fn write(&mut self, database: DatabaseId, frame: &Frame) -> Result<Written, WriteRefused> {
         self.check(database, frame)?;
-        let Self { hasher, chunk_rows_max, databases, series, filled, .. } = self;
+        let Self { hasher, tail_rows_max, databases, series, filled, .. } = self;
         let home = databases.entry(database).or_default();
         let mut written = Written::default();
         for table in frame.tables() {
             let measurement =
                 home.measurements.entry(table.measurement().into()).or_insert_with(|| Measurement::new(*hasher));
             let columns = measurement.register(table.fields());
+            let mask_words = (measurement.columns().len().saturating_sub(1) / 64 + 1) as u8; // at most FIELDS_MAX columns
+            let late_points_count = !Mutant::IgnoreLatePoint.is_planted();
+            let mut rows = if late_points_count { Rows::of(table, &columns, mask_words) } else { None };
             for run in table.runs() {
                 let number = match &run.series {
                     SeriesRef::Key(key) => {
                         number_of(key, (database, table.measurement()), measurement, series, &mut home.stats)
                     }
-                    SeriesRef::Number { number, .. } => *number,
+                    SeriesRef::Number(number) => *number,
                 };
                 let one = series[number.0 as usize].as_mut();
                 let one = one.expect("`check` found the numbers that the frame names, `number_of` gives live ones");
                 let (before, was_empty) = (one.size(), one.is_empty());
-                written.points += append(Arc::make_mut(one), table, run, &columns, *chunk_rows_max);
+                let grown = Arc::make_mut(one);
+                grown.widen(mask_words);
+                written.points += match &mut rows {
+                    Some(rows) => {
+                        grown.extend(rows, run.rows.clone(), measurement.types(), *tail_rows_max);
+                        (run.rows.len() * columns.len()) as u64
+                    }
+                    None => append(grown, table, run, &columns, (measurement.types(), *tail_rows_max)),
+                };
                 home.stats.replace(before, one.size());
                 if was_empty && !one.is_empty() {
                     filled.push(number);
@@ -139,17 +151,25 @@ impl Engine {
         Ok(())
     }
 
+    /// Whether each number of the table is one of measurement `home`, and all mean the series that the sender believes.
     fn check_numbers(&self, table: &Table, home: Option<SeriesNumber>) -> Result<(), WriteRefused> {
-        for run in table.runs() {
-            let SeriesRef::Number { number, check } = &run.series else { continue };
+        let mut seen = 0;
+        for number in table.runs().iter().filter_map(|run| run.series.number()) {
             let one = self.series.get(number.0 as usize).and_then(Option::as_ref);
-            if !one.zip(home).is_some_and(|(one, home)| one.identity().is_meant(home, *check)) {
-                let measurement = table.measurement().to_owned();
-                return Err(WriteRefused::SendKeys { measurement, number: *number });
+            match one.zip(home).and_then(|(one, home)| one.identity().check_in(home)) {
+                Some(check) => seen = series_check_after(seen, check),
+                None => return Err(send_keys(table, number)),
             }
         }
-        Ok(())
+        match table.runs().iter().find_map(|run| run.series.number()) {
+            Some(number) if seen != table.numbers_check() => Err(send_keys(table, number)),
+            _ => Ok(()),
+        }
     }
+}
+
+fn send_keys(table: &Table, number: SeriesNumber) -> WriteRefused {
+    WriteRefused::SendKeys { measurement: table.measurement().to_owned(), number }
 }
 
 fn check_fields(table: &Table, measurement: Option<&Measurement>) -> Result<(), WriteRefused> {
@@ -196,17 +216,21 @@ fn number_of(
     number
 }
 
-/// Appends a run's rows and returns how many values they have.
-fn append(series: &mut Series, table: &Table, run: &Run, columns: &[(u16, &Field)], chunk_rows_max: usize) -> u64 {
-    let Some((column_max, _)) = columns.last() else { return 0 };
-    series.widen((column_max / 64 + 1) as u8);
+/// Appends a run's rows one by one and returns how many values they have.
+fn append(
+    series: &mut Series,
+    table: &Table,
+    run: &Run,
+    columns: &[(u16, &Field)],
+    (types, rows_max): (&[FieldType], usize),
+) -> u64 {
     let mut points = 0;
     for row in run.rows.clone() {
         if Mutant::IgnoreLatePoint.is_planted() && series.span().is_some_and(|(_, last)| table.times()[row] < last) {
             continue;
         }
         let cells = columns.iter().filter_map(|(number, field)| Some((*number, field.get(row)?)));
-        points += u64::from(series.push(table.times()[row], cells, chunk_rows_max));
+        points += u64::from(series.push(table.times()[row], cells, types, rows_max));
     }
     points
 }

@@ -1,19 +1,18 @@
 //! How rows in any order become a frame. Equal rows in equal order give equal bytes, in every process.
 //!
 //! Looks series, names and measurements up in ordered maps, not hashed ones: clients choose them, and no seed comes
-//! this far. Never cuts: when a frame is full it says so, and the caller starts the next.
+//! this far; a caller that has looked a series up itself asks for its place once. Never cuts: when a frame is full it says
+//! so, and the caller starts the next.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use meridian_types::{Code, FieldType, SeriesKey, TimeError, Timestamp, ValueRef, limits, name_is_valid};
+use meridian_types::{Code, FieldType, SeriesKey, SeriesNumber, TimeError, Timestamp, ValueRef, limits, name_is_valid};
 
-use crate::{
-    Field, SeriesRef,
-    column::Column,
-    size::{HEADER_BYTES, TableSize},
-    write::{self, Selection},
-};
+use crate::column::Column;
+use crate::size::{HEADER_BYTES, TableSize};
+use crate::write::{self, Selection};
+use crate::{Field, SeriesRef, series_check_after};
 
 /// Why a row cannot join a frame.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -69,8 +68,7 @@ pub enum PushError {
     /// With this row the frame would be larger than a frame may be: the row is good, and has its place in the next
     /// frame.
     #[error(
-        "the frame would have {bytes} bytes and {points} points, over the limit of {} or {}: start another",
-        limits::FRAME_BYTES_MAX,
+        "the frame would have {bytes} bytes and {points} points, over its bound or the limit of {}: start another",
         limits::REQUEST_POINTS_MAX
     )]
     FrameFull {
@@ -94,20 +92,30 @@ impl PushError {
     }
 }
 
-/// Builds a frame from rows in any order. Groups them by measurement, then by series, both sorted, and keeps the order
-/// of the rows inside a series as pushed.
+/// Builds a frame from rows in any order. Groups them by measurement, sorted, then by series: those by key before those by
+/// number, each in the order in which their first rows came; and keeps the order of the rows inside a series as pushed.
 #[derive(Debug)]
 pub struct FrameBuilder {
     tables: Vec<TableBuilder>,
     by_measurement: BTreeMap<String, usize>,
+    /// The columns of the row that is being pushed: empties with every row.
+    slots: Vec<usize>,
     rows: usize,
     points: usize,
     bytes: usize,
+    bytes_max: usize,
+}
+
+/// Where the rows of one series go in one builder.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Place {
+    table: usize,
+    series: usize,
 }
 
 impl Default for FrameBuilder {
     fn default() -> Self {
-        Self { tables: Vec::new(), by_measurement: BTreeMap::new(), rows: 0, points: 0, bytes: HEADER_BYTES }
+        Self::bounded(limits::FRAME_BYTES_MAX)
     }
 }
 
@@ -115,6 +123,20 @@ impl FrameBuilder {
     /// A builder without rows.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A builder that is full at this many bytes already, at least [`limits::PROPOSAL_BYTES_MAX`], so that each row that is
+    /// not refused for itself fits when it is the first.
+    pub fn bounded(bytes_max: usize) -> Self {
+        Self {
+            tables: Vec::new(),
+            by_measurement: BTreeMap::new(),
+            slots: Vec::new(),
+            rows: 0,
+            points: 0,
+            bytes: HEADER_BYTES,
+            bytes_max: bytes_max.max(limits::PROPOSAL_BYTES_MAX),
+        }
     }
 
     /// Adds a row: the values that `fields` gives to the series `key` of `measurement` at `time`. Refuses what
@@ -127,28 +149,68 @@ impl FrameBuilder {
         time: Timestamp,
         fields: &[(&str, ValueRef<'_>)],
     ) -> Result<(), PushError> {
-        Timestamp::new(time.nanos())?;
         check_name("measurement", measurement)?;
-        check_row(measurement, key, fields)?;
-        let known = self.by_measurement.get(measurement).copied();
-        let new = TableBuilder::new(measurement);
-        let table = known.map_or(&new, |index| &self.tables[index]);
-        let slots = table.slots(measurement, fields)?;
-        let size = table.size_with(key, fields, &slots);
-        let before = if known.is_some() { table.size.total() } else { 0 };
+        let table = self.table(measurement);
+        let series = match self.tables[table].by_key.get(key) {
+            Some(series) => *series,
+            None => {
+                let Place { series, .. } = self.add_series(table, SeriesRef::Key(key.clone()), 0);
+                self.tables[table].by_key.insert(key.clone(), series);
+                series
+            }
+        };
+        self.push_at(Place { table, series }, time, fields)
+    }
+
+    /// A place for a series by key, for callers that look series up themselves. Asked twice for one series, it gives two
+    /// places, and the frame has the series twice.
+    pub fn by_key(&mut self, measurement: &str, key: SeriesKey) -> Result<Place, PushError> {
+        check_name("measurement", measurement)?;
+        let table = self.table(measurement);
+        Ok(self.add_series(table, SeriesRef::Key(key), 0))
+    }
+
+    /// A place for a series by number, with the [`crate::series_check`] of its key. Else like [`FrameBuilder::by_key`].
+    pub fn by_number(&mut self, measurement: &str, number: SeriesNumber, check: u32) -> Result<Place, PushError> {
+        check_name("measurement", measurement)?;
+        let table = self.table(measurement);
+        Ok(self.add_series(table, SeriesRef::Number(number), check))
+    }
+
+    /// Adds a row to the series of a place that this builder gave. Refuses as [`FrameBuilder::push`] does.
+    pub fn push_at(&mut self, place: Place, time: Timestamp, fields: &[(&str, ValueRef<'_>)]) -> Result<(), PushError> {
+        Timestamp::new(time.nanos())?;
+        let table = &self.tables[place.table];
+        self.slots.clear();
+        table.find_slots(fields, &mut self.slots)?;
+        let size = table.size_with(place.series, fields, &self.slots);
+        let before = if table.times.is_empty() { 0 } else { table.size.total() };
+        if HEADER_BYTES + size.total() > limits::PROPOSAL_BYTES_MAX {
+            check_alone(table, place.series, fields)?;
+        }
         let (bytes, points) = (self.bytes - before + size.total(), self.points + fields.len());
-        if bytes > limits::FRAME_BYTES_MAX || points > limits::REQUEST_POINTS_MAX {
+        if bytes > self.bytes_max || points > limits::REQUEST_POINTS_MAX {
             return Err(PushError::FrameFull { bytes, points });
         }
         (self.rows, self.points, self.bytes) = (self.rows + 1, points, bytes);
-        let index = known.unwrap_or_else(|| {
-            self.by_measurement.insert(measurement.to_owned(), self.tables.len());
-            self.tables.push(new);
-            self.tables.len() - 1
-        });
-        self.tables[index].size = size;
-        self.tables[index].push(key, time, fields, &slots);
+        self.tables[place.table].size = size;
+        self.tables[place.table].push(place.series, time, fields, &self.slots);
         Ok(())
+    }
+
+    fn table(&mut self, measurement: &str) -> usize {
+        if let Some(table) = self.by_measurement.get(measurement) {
+            return *table;
+        }
+        self.by_measurement.insert(measurement.to_owned(), self.tables.len());
+        self.tables.push(TableBuilder::new(measurement));
+        self.tables.len() - 1
+    }
+
+    fn add_series(&mut self, table: usize, series: SeriesRef, check: u32) -> Place {
+        let all = &mut self.tables[table].series;
+        all.push(Member { series, check, rows: 0 });
+        Place { table, series: all.len() - 1 }
     }
 
     /// Rows so far.
@@ -161,8 +223,8 @@ impl FrameBuilder {
         self.points
     }
 
-    /// A bound on the size of the encoded frame in bytes: never below it, and above it by no more than a bit a row and
-    /// field and a byte a truth value. Costs nothing to ask.
+    /// A bound on the size of the encoded frame in bytes, never below it: what it takes if no value can be packed. Costs
+    /// nothing to ask.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
@@ -172,14 +234,22 @@ impl FrameBuilder {
         self.rows == 0
     }
 
+    /// The places that have rows, in the order of the frame's tables and their runs.
+    pub fn places(&self) -> Vec<Place> {
+        let of_table = |table: &usize| {
+            let table = *table;
+            self.tables[table].order().into_iter().map(move |series| Place { table, series })
+        };
+        self.by_measurement.values().flat_map(of_table).collect()
+    }
+
     /// The encoded frame. A frame without rows is none: [`crate::Frame::check`] refuses it, so do not send it.
     pub fn finish(self) -> Bytes {
         let mut out = write::start();
-        out.reserve(self.bytes - HEADER_BYTES);
-        let mut tables: Vec<_> = self.tables.into_iter().map(Some).collect();
-        for (measurement, index) in self.by_measurement {
-            let table = tables[index].take().expect("each table has one measurement");
-            table.write(&measurement, &mut out);
+        for table in self.by_measurement.values().map(|table| &self.tables[*table]) {
+            if !table.times.is_empty() {
+                table.write(&mut out);
+            }
         }
         write::finish(out)
     }
@@ -188,19 +258,31 @@ impl FrameBuilder {
 /// The rows of one measurement, in the order in which they were pushed.
 #[derive(Debug)]
 struct TableBuilder {
+    measurement: String,
     size: TableSize,
-    series: BTreeMap<SeriesKey, usize>,
+    series: Vec<Member>,
+    by_key: BTreeMap<SeriesKey, usize>,
     fields: Vec<Field>,
     by_name: BTreeMap<String, usize>,
     series_of_rows: Vec<usize>,
     times: Vec<i64>,
 }
 
+/// One series of a table; without rows until one was taken.
+#[derive(Debug)]
+struct Member {
+    series: SeriesRef,
+    check: u32,
+    rows: usize,
+}
+
 impl TableBuilder {
     fn new(measurement: &str) -> Self {
         Self {
+            measurement: measurement.to_owned(),
             size: TableSize::new(measurement),
-            series: BTreeMap::new(),
+            series: Vec::new(),
+            by_key: BTreeMap::new(),
             fields: Vec::new(),
             by_name: BTreeMap::new(),
             series_of_rows: Vec::new(),
@@ -209,14 +291,21 @@ impl TableBuilder {
     }
 
     /// The place of each field of a row in `self.fields`; new fields get the places after.
-    fn slots(&self, measurement: &str, row: &[(&str, ValueRef<'_>)]) -> Result<Vec<usize>, PushError> {
-        let mut slots = Vec::with_capacity(row.len());
+    fn find_slots(&self, row: &[(&str, ValueRef<'_>)], slots: &mut Vec<usize>) -> Result<(), PushError> {
+        if row.is_empty() {
+            return Err(PushError::NoField);
+        }
         let mut new = BTreeMap::new();
         for (i, (name, value)) in row.iter().enumerate() {
+            if let ValueRef::Str(text) = value
+                && text.len() > limits::STRING_VALUE_BYTES_MAX
+            {
+                return Err(PushError::StringTooLong { field: (*name).to_owned(), bytes: text.len() });
+            }
             if let Some(slot) = self.slot(i, name) {
                 let (earlier, seen) = (self.fields[slot].field_type(), value.field_type());
                 if earlier != seen {
-                    let (measurement, field) = (measurement.to_owned(), (*name).to_owned());
+                    let (measurement, field) = (self.measurement.clone(), (*name).to_owned());
                     return Err(PushError::Type { measurement, field, earlier, seen });
                 }
                 slots.push(slot);
@@ -231,11 +320,11 @@ impl TableBuilder {
         }
         let fields = self.fields.len() + new.len();
         if fields > limits::FIELDS_MAX {
-            return Err(PushError::TooManyFields { measurement: measurement.to_owned(), fields });
+            return Err(PushError::TooManyFields { measurement: self.measurement.clone(), fields });
         }
-        match slot_given_twice(&slots) {
+        match slot_given_twice(slots) {
             Some(slot) => Err(PushError::FieldTwice(self.fields[slot].name.clone())),
-            None => Ok(slots),
+            None => Ok(()),
         }
     }
 
@@ -248,11 +337,12 @@ impl TableBuilder {
         self.by_name.get(name).copied()
     }
 
-    fn size_with(&self, key: &SeriesKey, row: &[(&str, ValueRef<'_>)], slots: &[usize]) -> TableSize {
+    fn size_with(&self, series: usize, row: &[(&str, ValueRef<'_>)], slots: &[usize]) -> TableSize {
         let mut size = self.size;
         size.add_row();
-        if !self.series.contains_key(key) {
-            size.add_series(key);
+        let member = &self.series[series];
+        if member.rows == 0 {
+            size.add_series(&member.series);
         }
         for ((name, value), slot) in row.iter().zip(slots) {
             if *slot >= self.fields.len() {
@@ -263,7 +353,7 @@ impl TableBuilder {
         size
     }
 
-    fn push(&mut self, key: &SeriesKey, time: Timestamp, fields: &[(&str, ValueRef<'_>)], slots: &[usize]) {
+    fn push(&mut self, series: usize, time: Timestamp, fields: &[(&str, ValueRef<'_>)], slots: &[usize]) {
         let row = self.times.len();
         for ((name, value), slot) in fields.iter().zip(slots) {
             if *slot == self.fields.len() {
@@ -272,35 +362,45 @@ impl TableBuilder {
             }
             self.fields[*slot].values.push(row, *value).expect("types were compared before anything was changed");
         }
-        let next = self.series.len();
-        let series = match self.series.get(key) {
-            Some(series) => *series,
-            None => *self.series.entry(key.clone()).or_insert(next),
-        };
+        self.series[series].rows += 1;
         self.series_of_rows.push(series);
         self.times.push(time.nanos());
     }
 
-    /// Rows go out by series in the order of their keys: the places of a counting sort.
-    fn write(self, measurement: &str, out: &mut Vec<u8>) {
-        let mut counts = vec![0; self.series.len()];
-        self.series_of_rows.iter().for_each(|series| counts[*series] += 1);
-        let mut next_place = vec![0; counts.len()];
+    /// Series in the order in which they go out: those by key, then those by number.
+    fn order(&self) -> Vec<usize> {
+        let with_rows = || (0..self.series.len()).filter(|series| self.series[*series].rows > 0);
+        let is_keyed = |series: &usize| self.series[*series].series.number().is_none();
+        with_rows().filter(is_keyed).chain(with_rows().filter(|series| !is_keyed(series))).collect()
+    }
+
+    /// The places of a counting sort by series; `None` if the rows are in this order already.
+    fn rows_by(&self, order: &[usize]) -> Option<Vec<u32>> {
+        let mut next_place = vec![0; self.series.len()];
         let mut sum = 0;
-        for series in self.series.values() {
+        for series in order {
             next_place[*series] = sum;
-            sum += counts[*series];
+            sum += self.series[*series].rows;
         }
         let mut rows = vec![0; self.times.len()];
+        let mut is_sorted = true;
         for (row, series) in self.series_of_rows.iter().enumerate() {
-            rows[next_place[*series]] = row;
+            is_sorted &= next_place[*series] == row;
+            rows[next_place[*series]] = row as u32; // a frame has at most REQUEST_POINTS_MAX rows
             next_place[*series] += 1;
         }
-        let series: Vec<_> = self.series.into_iter().map(|(key, index)| (SeriesRef::Key(key), counts[index])).collect();
+        (!is_sorted).then_some(rows)
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        let order = self.order();
+        let members = || order.iter().map(|series| &self.series[*series]);
+        let numbered = members().filter(|member| member.series.number().is_some());
         let selection = Selection {
-            measurement,
-            runs: series.iter().map(|(series, rows)| (series, *rows)).collect(),
-            rows,
+            measurement: &self.measurement,
+            runs: members().map(|member| (&member.series, member.rows)).collect(),
+            check: numbered.fold(0, |check, member| series_check_after(check, member.check)),
+            rows: self.rows_by(&order),
             times: &self.times,
             fields: self.by_name.values().map(|slot| &self.fields[*slot]).collect(),
         };
@@ -312,22 +412,14 @@ fn check_name(what: &'static str, name: &str) -> Result<(), PushError> {
     if name_is_valid(name) { Ok(()) } else { Err(PushError::Name { what, bytes: name.len() }) }
 }
 
-/// What can be told of a row without the rows before it.
-fn check_row(measurement: &str, key: &SeriesKey, fields: &[(&str, ValueRef<'_>)]) -> Result<(), PushError> {
-    if fields.is_empty() {
-        return Err(PushError::NoField);
-    }
-    let mut alone = TableSize::new(measurement);
-    alone.add_series(key);
+/// Whether the row alone would be a frame that can be proposed.
+fn check_alone(table: &TableBuilder, series: usize, fields: &[(&str, ValueRef<'_>)]) -> Result<(), PushError> {
+    let mut alone = TableSize::new(&table.measurement);
+    alone.add_series(&table.series[series].series);
     alone.add_row();
     for (name, value) in fields {
         alone.add_field(name);
         alone.add_value(*value);
-        if let ValueRef::Str(text) = value
-            && text.len() > limits::STRING_VALUE_BYTES_MAX
-        {
-            return Err(PushError::StringTooLong { field: (*name).to_owned(), bytes: text.len() });
-        }
     }
     let bytes = HEADER_BYTES + alone.total();
     if bytes > limits::PROPOSAL_BYTES_MAX { Err(PushError::RowTooLarge(bytes)) } else { Ok(()) }

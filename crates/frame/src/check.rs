@@ -7,13 +7,13 @@
 use bytes::Bytes;
 use meridian_types::{Code, FieldType, KeyError, SeriesKey, SeriesNumber, TimeError, Timestamp, limits, name_is_valid};
 
-use crate::{
-    Column, Field, Frame, Run, SeriesRef, Strings, Table, VERSION, Values,
-    column::Presence,
-    reader::{Reader, are_bits, bits, words},
-    size::HEADER_BYTES,
-    write::{ENCODING_PLAIN, MAGIC, PRESENCE_ALL, PRESENCE_BITMAP, SERIES_KEY, SERIES_NUMBER},
-};
+use crate::blocks::{self, Coded};
+use crate::codec::CodecError;
+use crate::column::Presence;
+use crate::reader::{Reader, are_bits};
+use crate::size::HEADER_BYTES;
+use crate::write::{MAGIC, PRESENCE_ALL, PRESENCE_BITMAP};
+use crate::{Column, Field, Frame, Run, SeriesRef, Strings, Table, VERSION, Values};
 
 /// Why bytes are no frame. Places are bytes from the start of the frame.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -51,13 +51,13 @@ pub enum FrameError {
         /// What is wrong there.
         what: &'static str,
     },
-    /// A column in an encoding that this program does not know.
-    #[error("the column before byte {at} has encoding {encoding}, and this program reads encoding {ENCODING_PLAIN}")]
-    Encoding {
+    /// A column whose blocks are none.
+    #[error("the column before byte {at}: {error}")]
+    Column {
         /// Where reading stopped.
         at: usize,
-        /// The encoding.
-        encoding: u8,
+        /// What is wrong with it.
+        error: CodecError,
     },
     /// A series key that is none.
     #[error("the series before byte {at}: {error}")]
@@ -86,38 +86,55 @@ impl FrameError {
     /// The code to refuse the frame with.
     pub fn code(&self) -> Code {
         match self {
-            Self::Version(_) | Self::Encoding { .. } => Code::WrongVersion,
+            Self::Version(_) | Self::Column { error: CodecError::Encoding { .. }, .. } => Code::WrongVersion,
             Self::Time(_) => Code::TimeOutOfRange,
             Self::OverLimit { .. } => Code::OverLimit,
             Self::Series { error: KeyError::TooMany(_) | KeyError::ValueTooLong { .. }, .. }
             | Self::Series { error: KeyError::KeyTooLong(_), .. } => Code::OverLimit,
             Self::NoFrame(_) | Self::Length { .. } | Self::Checksum { .. } => Code::BadRequest,
-            Self::Empty | Self::Malformed { .. } | Self::Series { .. } => Code::BadRequest,
+            Self::Empty | Self::Malformed { .. } | Self::Series { .. } | Self::Column { .. } => Code::BadRequest,
         }
     }
 }
 
 impl Frame {
     /// Takes bytes for a frame after checking all of them. Total: any bytes give a frame or an error, and memory of no
-    /// more than a small multiple of their size.
+    /// more than a small multiple of their size, beside 16 bytes for each of at most
+    /// [`limits::REQUEST_POINTS_MAX`] points.
     pub fn check(bytes: Bytes) -> Result<Self, FrameError> {
         let mut reader = Reader::new(check_header(&bytes)?, HEADER_BYTES);
         let mut tables: Vec<Table> = Vec::new();
-        let (mut rows, mut points) = (0, 0);
+        let mut held = Held::default();
         while !reader.is_empty() {
-            let table = read_table(&mut reader)?;
+            let table = read_table(&mut reader, &mut held)?;
             if tables.last().is_some_and(|previous| previous.measurement >= table.measurement) {
                 return Err(reader.malformed("its tables are not sorted by measurement"));
             }
-            rows += table.rows();
-            points += table.fields.iter().map(|field| field.values.points()).sum::<usize>();
-            within("points", points, limits::REQUEST_POINTS_MAX)?;
             tables.push(table);
         }
         if tables.is_empty() {
             return Err(FrameError::Empty);
         }
-        Ok(Self { bytes, tables: tables.into(), rows, points })
+        Ok(Self { bytes, tables: tables.into(), rows: held.rows, points: held.points })
+    }
+}
+
+/// What the tables hold so far: told before it is decoded, because a few bytes may stand for many values.
+#[derive(Default)]
+struct Held {
+    rows: usize,
+    points: usize,
+}
+
+impl Held {
+    fn add_rows(&mut self, rows: usize) -> Result<(), FrameError> {
+        self.rows += rows;
+        within("rows", self.rows, limits::REQUEST_POINTS_MAX)
+    }
+
+    fn add_points(&mut self, points: usize) -> Result<(), FrameError> {
+        self.points += points;
+        within("points", self.points, limits::REQUEST_POINTS_MAX)
     }
 }
 
@@ -144,16 +161,18 @@ fn check_header(bytes: &[u8]) -> Result<&[u8], FrameError> {
     }
 }
 
-fn read_table(reader: &mut Reader<'_>) -> Result<Table, FrameError> {
+fn read_table(reader: &mut Reader<'_>, held: &mut Held) -> Result<Table, FrameError> {
     let measurement = read_name(reader)?;
-    let (series, rows, fields) = (reader.size()?, reader.size()?, reader.u16()?);
+    let (rows, fields) = (reader.size()?, reader.u16()?);
     within("rows", rows, limits::REQUEST_POINTS_MAX)?;
     within("fields of one measurement", fields, limits::FIELDS_MAX)?;
+    held.add_rows(rows)?;
+    let (series, check) = read_series(reader)?;
     let runs = read_runs(reader, series, rows)?;
     let times = read_times(reader, rows)?;
-    let mut table = Table { measurement, runs, times, fields: Vec::new() };
+    let mut table = Table { measurement, runs, check, times, fields: Vec::new() };
     for _ in 0..fields {
-        let field = read_field(reader, rows)?;
+        let field = read_field(reader, rows, held)?;
         if table.fields.last().is_some_and(|previous| previous.name >= field.name) {
             return Err(reader.malformed("the fields of a table are not sorted by name"));
         }
@@ -164,24 +183,42 @@ fn read_table(reader: &mut Reader<'_>) -> Result<Table, FrameError> {
     if each_row_has_a_value(&table) { Ok(table) } else { Err(reader.malformed("a row has no value")) }
 }
 
-/// Each series has exactly one run: so no series is held twice, however large its key, and the memory of runs is
-/// bounded by the bytes of their series.
-fn read_runs(reader: &mut Reader<'_>, count: usize, rows: usize) -> Result<Vec<Run>, FrameError> {
+/// The series of a table, those by key before those by number, and the check of the latter.
+fn read_series(reader: &mut Reader<'_>) -> Result<(Vec<SeriesRef>, u32), FrameError> {
+    let (keys, numbers) = (reader.size()?, reader.size()?);
     let mut series = Vec::new();
-    for _ in 0..count {
-        series.push(Some(read_series(reader)?));
+    for _ in 0..keys {
+        let length = reader.size()?;
+        let key = SeriesKey::from_bytes(reader.take(length)?);
+        series.push(SeriesRef::Key(key.map_err(|error| FrameError::Series { at: reader.at(), error })?));
     }
-    let (mut runs, mut start) = (Vec::new(), 0);
-    for _ in 0..count {
-        let (index, length) = (reader.size()?, reader.size()?);
-        let taken = series.get_mut(index).and_then(Option::take);
-        let series =
-            taken.ok_or_else(|| reader.malformed("a run's series is none of the table, or has a run already"))?;
-        if length == 0 || length > rows - start {
+    if numbers == 0 {
+        return Ok((series, 0));
+    }
+    within("series", numbers, limits::REQUEST_POINTS_MAX)?;
+    let column = reader.column()?;
+    for number in read_all::<u64>(reader, column, numbers)? {
+        let number = u32::try_from(number).map_err(|_| reader.malformed("a series number has over 32 bits"))?;
+        series.push(SeriesRef::Number(SeriesNumber(number)));
+    }
+    Ok((series, reader.u32()?))
+}
+
+/// Each series has exactly one run: so no series is held twice, however large its key.
+fn read_runs(reader: &mut Reader<'_>, series: Vec<SeriesRef>, rows: usize) -> Result<Vec<Run>, FrameError> {
+    let column = reader.column()?;
+    if series.len() > rows {
+        return Err(reader.malformed("a table has more series than rows"));
+    }
+    let lengths = read_all::<u64>(reader, column, series.len())?;
+    let (mut runs, mut start) = (Vec::with_capacity(series.len()), 0);
+    for (series, length) in series.into_iter().zip(lengths) {
+        if length == 0 || length > (rows - start) as u64 {
             return Err(reader.malformed("the runs of a table do not add up to its rows"));
         }
-        runs.push(Run { series, rows: start..start + length });
-        start += length;
+        let end = start + length as usize;
+        runs.push(Run { series, rows: start..end });
+        start = end;
     }
     if start == rows && rows > 0 {
         Ok(runs)
@@ -190,27 +227,16 @@ fn read_runs(reader: &mut Reader<'_>, count: usize, rows: usize) -> Result<Vec<R
     }
 }
 
-fn read_series(reader: &mut Reader<'_>) -> Result<SeriesRef, FrameError> {
-    match reader.u8()? {
-        SERIES_KEY => {
-            let length = reader.size()?;
-            let key = SeriesKey::from_bytes(reader.take(length)?);
-            key.map(SeriesRef::Key).map_err(|error| FrameError::Series { at: reader.at(), error })
-        }
-        SERIES_NUMBER => Ok(SeriesRef::Number { number: SeriesNumber(reader.u32()?), check: reader.u32()? }),
-        _ => Err(reader.malformed("a series is given neither by key nor by number")),
-    }
-}
-
 fn read_times(reader: &mut Reader<'_>, rows: usize) -> Result<Vec<i64>, FrameError> {
-    let bytes = read_column(reader)?;
-    if bytes.len() != rows * 8 {
-        return Err(reader.malformed("a table has not as many times as rows"));
-    }
-    words(bytes).map(|word| Ok(Timestamp::new(i64::from_le_bytes(word))?.nanos())).collect()
+    let column = reader.column()?;
+    let times = read_all::<i64>(reader, column, rows)?;
+    let bounds = times.iter().fold((i64::MAX, i64::MIN), |(min, max), time| (min.min(*time), max.max(*time)));
+    Timestamp::new(bounds.0)?;
+    Timestamp::new(bounds.1)?;
+    Ok(times)
 }
 
-fn read_field(reader: &mut Reader<'_>, rows: usize) -> Result<Field, FrameError> {
+fn read_field(reader: &mut Reader<'_>, rows: usize, held: &mut Held) -> Result<Field, FrameError> {
     let name = read_name(reader)?;
     let field_type =
         FieldType::from_stored(reader.u8()?).ok_or_else(|| reader.malformed("a field has no known type"))?;
@@ -228,46 +254,45 @@ fn read_field(reader: &mut Reader<'_>, rows: usize) -> Result<Field, FrameError>
     if presence.count == 0 {
         return Err(reader.malformed("a field has no value"));
     }
+    held.add_points(presence.count)?;
     let values = read_values(reader, field_type, presence)?;
     Ok(Field { name, values })
 }
 
 fn read_values(reader: &mut Reader<'_>, field_type: FieldType, presence: Presence) -> Result<Column, FrameError> {
-    let bytes = read_column(reader)?;
+    let column = reader.column()?;
     let count = presence.count;
-    let fits = match field_type {
-        FieldType::F64 | FieldType::I64 | FieldType::U64 => bytes.len() == count * 8,
-        FieldType::Bool => are_bits(bytes, count),
-        FieldType::Str => bytes.len() >= count * 4,
-    };
-    if !fits {
-        return Err(reader.malformed("a field has not as many values as its rows ask for"));
-    }
     Ok(match field_type {
-        FieldType::F64 => Column::F64(Values::new(presence, words(bytes).map(f64::from_le_bytes).collect())),
-        FieldType::I64 => Column::I64(Values::new(presence, words(bytes).map(i64::from_le_bytes).collect())),
-        FieldType::U64 => Column::U64(Values::new(presence, words(bytes).map(u64::from_le_bytes).collect())),
-        FieldType::Bool => Column::Bool(Values::new(presence, bits(bytes, count).collect())),
+        FieldType::F64 => Column::F64(Values::new(presence, read_all(reader, column, count)?)),
+        FieldType::I64 => Column::I64(Values::new(presence, read_all(reader, column, count)?)),
+        FieldType::U64 => Column::U64(Values::new(presence, read_all(reader, column, count)?)),
+        FieldType::Bool => Column::Bool(Values::new(presence, read_all(reader, column, count)?)),
         FieldType::Str => {
-            let (lengths, text) = bytes.split_at(count * 4);
-            let lengths = words(lengths).map(u32::from_le_bytes);
-            let longest = lengths.clone().max().unwrap_or(0) as usize;
-            within("bytes of one text", longest, limits::STRING_VALUE_BYTES_MAX)?;
+            let (lengths, text) = read::<u64>(reader, column, count)?;
+            let longest = lengths.iter().copied().max().unwrap_or(0);
+            within(
+                "bytes of one text",
+                usize::try_from(longest).unwrap_or(usize::MAX),
+                limits::STRING_VALUE_BYTES_MAX,
+            )?;
             let text = std::str::from_utf8(text).map_err(|_| reader.malformed("a text is not UTF-8"))?;
-            let strings = Strings::new(presence, lengths, text.to_owned());
+            let strings = Strings::new(presence, lengths.iter().map(|length| *length as u32), text.to_owned());
             Column::Str(strings.ok_or_else(|| reader.malformed("texts do not fill their column or are not UTF-8"))?)
         }
     })
 }
 
-/// The bytes of a column, which are plain.
-fn read_column<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8], FrameError> {
-    let encoding = reader.u8()?;
-    if encoding != ENCODING_PLAIN {
-        return Err(FrameError::Encoding { at: reader.at(), encoding });
+/// `count` values at the front of a column, and what is behind them. The caller has bounded `count`.
+fn read<'a, T: Coded>(reader: &Reader<'_>, column: &'a [u8], count: usize) -> Result<(Vec<T>, &'a [u8]), FrameError> {
+    blocks::take(column, count).map_err(|error| FrameError::Column { at: reader.at(), error })
+}
+
+/// The `count` values that are a column.
+fn read_all<T: Coded>(reader: &Reader<'_>, column: &[u8], count: usize) -> Result<Vec<T>, FrameError> {
+    match read(reader, column, count)? {
+        (values, []) => Ok(values),
+        _ => Err(reader.malformed("a column has more bytes than values")),
     }
-    let length = reader.size()?;
-    reader.take(length)
 }
 
 fn read_name(reader: &mut Reader<'_>) -> Result<String, FrameError> {

@@ -71,6 +71,7 @@ impl Column {
 
     /// Adds the value of a row after all rows that have one. Refuses a value of another type, with the type it should
     /// have.
+    #[inline]
     pub(crate) fn push(&mut self, row: usize, value: ValueRef<'_>) -> Result<(), FieldType> {
         match (&mut *self, value) {
             (Self::F64(values), ValueRef::F64(value)) => values.push(row, value),
@@ -199,6 +200,11 @@ impl Presence {
         }
         let (word, bit) = (*self.words.get(row / 64)?, 1_u64 << (row % 64));
         (word & bit != 0).then(|| self.before[row / 64] as usize + (word & (bit - 1)).count_ones() as usize)
+    }
+
+    /// Whether each of the first `rows` rows, and no other, has a value.
+    pub(crate) fn is_first(&self, rows: usize) -> bool {
+        self.words.is_empty() && self.count == rows
     }
 
     /// The bitmap; nothing where the first rows have a value and no other does.

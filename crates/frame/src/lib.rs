@@ -10,6 +10,8 @@ mod table;
 
 mod column;
 
+mod blocks;
+
 mod builder;
 
 mod size;
@@ -24,14 +26,14 @@ mod split;
 
 pub mod codec;
 
-pub use builder::{FrameBuilder, PushError};
+pub use builder::{FrameBuilder, Place, PushError};
 pub use check::FrameError;
 pub use column::{Column, Strings, Values};
 pub use split::SplitError;
-pub use table::{Field, Frame, Run, SeriesRef, Table, series_check};
+pub use table::{Field, Frame, Run, SeriesRef, Table, series_check, series_check_after};
 
 /// The frame version that this crate writes, and the only one that it reads.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 
 #[cfg(test)]
 mod tests;

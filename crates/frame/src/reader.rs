@@ -59,6 +59,12 @@ impl<'a> Reader<'a> {
         Ok(self.u32()? as usize)
     }
 
+    /// The bytes of the next column.
+    pub(crate) fn column(&mut self) -> Result<&'a [u8], FrameError> {
+        let length = self.size()?;
+        self.take(length)
+    }
+
     fn array<const N: usize>(&mut self) -> Result<[u8; N], FrameError> {
         let mut array = [0; N];
         array.copy_from_slice(self.take(N)?);

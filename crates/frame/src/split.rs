@@ -1,4 +1,5 @@
-//! How a frame is cut by shard and by size. Cuts between rows, never inside one, and looks at series, never at values.
+//! How a frame is cut by shard and by size, and how its series get their keys back. Cuts between rows, never inside one, and
+//! looks at series, never at values.
 //!
 //! Deterministic: the same frame and the same owners give the same bytes, so a request that is sent again is the same
 //! request.
@@ -41,6 +42,32 @@ impl SplitError {
 }
 
 impl Frame {
+    /// The same rows with every series by key: `key_of` gives that of the `n`th run, counted over all tables. Nothing if it
+    /// has none for a run that needs one.
+    pub fn by_keys(&self, mut key_of: impl FnMut(usize) -> Option<SeriesKey>) -> Option<Bytes> {
+        let mut out = write::start();
+        let mut runs_before = 0;
+        for table in self.tables() {
+            let keyed = |(at, run): (usize, &Run)| match &run.series {
+                SeriesRef::Key(_) => Some(run.series.clone()),
+                SeriesRef::Number(_) => key_of(runs_before + at).map(SeriesRef::Key),
+            };
+            let series: Option<Vec<_>> = table.runs().iter().enumerate().map(keyed).collect();
+            let series = series?;
+            let selection = Selection {
+                measurement: table.measurement(),
+                runs: series.iter().zip(table.runs()).map(|(series, run)| (series, run.rows.len())).collect(),
+                check: 0,
+                rows: None,
+                times: table.times(),
+                fields: table.fields().iter().collect(),
+            };
+            write::write_table(&mut out, &selection);
+            runs_before += table.runs().len();
+        }
+        Some(write::finish(out))
+    }
+
     /// Cuts the frame into parts of at most `bytes_max` bytes, each with rows of one shard: by shard, then in the order
     /// of the rows. A run may be cut between rows. A frame that fits and has one shard is its own only part, without a
     /// copy. Asks `shard_of` once for each run. Refuses series by number, and a row over `bytes_max`: for
@@ -54,7 +81,7 @@ impl Frame {
         for table in self.tables() {
             for run in table.runs() {
                 let SeriesRef::Key(key) = &run.series else { return Err(SplitError::Numbered) };
-                owned.push((shard_of(table.measurement(), key), table, run, key));
+                owned.push((shard_of(table.measurement(), key), table, run));
             }
         }
         let first = owned.first().expect("a checked frame has a run").0;
@@ -62,8 +89,8 @@ impl Frame {
             return Ok(vec![(first, self.bytes().clone())]);
         }
         let mut shards: BTreeMap<ShardId, Parts<'_>> = BTreeMap::new();
-        for (shard, table, run, key) in owned {
-            shards.entry(shard).or_insert_with(|| Parts::new(bytes_max)).add(table, run, key)?;
+        for (shard, table, run) in owned {
+            shards.entry(shard).or_insert_with(|| Parts::new(bytes_max)).add(table, run)?;
         }
         let of_shard = |(shard, parts): (ShardId, Parts<'_>)| parts.finish().into_iter().map(move |part| (shard, part));
         Ok(shards.into_iter().flat_map(of_shard).collect())
@@ -84,24 +111,24 @@ impl<'a> Parts<'a> {
         Self { bytes_max, full: Vec::new(), written: write::start(), growing: None }
     }
 
-    fn add(&mut self, table: &'a Table, run: &'a Run, key: &SeriesKey) -> Result<(), SplitError> {
+    fn add(&mut self, table: &'a Table, run: &'a Run) -> Result<(), SplitError> {
         if self.growing.as_ref().is_some_and(|growing| !std::ptr::eq(growing.table, table)) {
             self.close_table();
         }
         let bytes_max = self.bytes_max;
         for row in run.rows.clone() {
-            if self.add_row(table, run, key, row).is_err() {
+            if self.add_row(table, run, row).is_err() {
                 self.close_part();
-                self.add_row(table, run, key, row).map_err(|bytes| SplitError::RowTooLarge { bytes, bytes_max })?;
+                self.add_row(table, run, row).map_err(|bytes| SplitError::RowTooLarge { bytes, bytes_max })?;
             }
         }
         Ok(())
     }
 
     /// Adds a row to the part that grows, unless that would make it too large: then says how large.
-    fn add_row(&mut self, table: &'a Table, run: &'a Run, key: &SeriesKey, row: usize) -> Result<(), usize> {
+    fn add_row(&mut self, table: &'a Table, run: &'a Run, row: usize) -> Result<(), usize> {
         let growing = self.growing.get_or_insert_with(|| Growing::new(table));
-        let size = growing.size_with(run, key, row);
+        let size = growing.size_with(run, row);
         let bytes = self.written.len() + size.total();
         if bytes > self.bytes_max {
             return Err(bytes);
@@ -134,7 +161,7 @@ struct Growing<'a> {
     size: TableSize,
     /// Each run that has rows here, and how many.
     runs: Vec<(&'a Run, usize)>,
-    rows: Vec<usize>,
+    rows: Vec<u32>,
     /// Which fields of the table have a value in `rows`.
     has_field: Vec<bool>,
 }
@@ -146,11 +173,11 @@ impl<'a> Growing<'a> {
     }
 
     /// The size with one more row.
-    fn size_with(&self, run: &Run, key: &SeriesKey, row: usize) -> TableSize {
+    fn size_with(&self, run: &Run, row: usize) -> TableSize {
         let mut size = self.size;
         size.add_row();
         if !self.continues(run) {
-            size.add_series(key);
+            size.add_series(&run.series);
         }
         for (field, has_field) in self.table.fields().iter().zip(&self.has_field) {
             if let Some(value) = field.get(row) {
@@ -179,7 +206,7 @@ impl<'a> Growing<'a> {
                 *has_field |= field.get(row).is_some();
             }
         }
-        self.rows.push(row);
+        self.rows.push(row as u32); // a frame has at most REQUEST_POINTS_MAX rows
         self.size = size;
     }
 
@@ -188,7 +215,8 @@ impl<'a> Growing<'a> {
         let selection = Selection {
             measurement: table.measurement(),
             runs: self.runs.into_iter().map(|(run, rows)| (&run.series, rows)).collect(),
-            rows: self.rows,
+            check: 0,
+            rows: Some(self.rows),
             times: table.times(),
             fields: table.fields().iter().collect(),
         };

@@ -46,6 +46,7 @@ impl Frame {
 pub struct Table {
     pub(crate) measurement: String,
     pub(crate) runs: Vec<Run>,
+    pub(crate) check: u32,
     pub(crate) times: Vec<i64>,
     pub(crate) fields: Vec<Field>,
 }
@@ -59,6 +60,11 @@ impl Table {
     /// Which rows belong to which series, in order: the rows of the table are the rows of the runs, one after another.
     pub fn runs(&self) -> &[Run] {
         &self.runs
+    }
+
+    /// [`series_check_after`] each of the keys that the series by number stand for, as the frame's sender believes; 0 without any.
+    pub fn numbers_check(&self) -> u32 {
+        self.check
     }
 
     /// The time of each row in nanoseconds since 1970-01-01 UTC, each one that can be stored; in no order.
@@ -91,19 +97,29 @@ pub struct Run {
 pub enum SeriesRef {
     /// By its tags: good in every shard.
     Key(SeriesKey),
-    /// By number: good in one incarnation of one shard only.
-    Number {
-        /// The number, learnt from an earlier reply.
-        number: SeriesNumber,
-        /// [`series_check`] of the key that the number stands for, as its sender believes.
-        check: u32,
-    },
+    /// By number, learnt from an earlier reply: good in one incarnation of one shard only.
+    Number(SeriesNumber),
 }
 
-/// CRC-32C of a key's canonical bytes: what a numbered series carries so that a number that means another series is
-/// noticed.
+impl SeriesRef {
+    /// Its number, if it is given by number.
+    pub fn number(&self) -> Option<SeriesNumber> {
+        match self {
+            Self::Key(_) => None,
+            Self::Number(number) => Some(*number),
+        }
+    }
+}
+
+/// CRC-32C of a key's canonical bytes: what the check of a table's numbered series is made of.
 pub fn series_check(key: &SeriesKey) -> u32 {
     crc32c::crc32c(key.as_bytes())
+}
+
+/// The check of the numbered series of a table, one more than those of which `before` is it: from 0 on, of the
+/// [`series_check`] of each in their order. So a number that means another series than its sender believes is noticed.
+pub fn series_check_after(before: u32, check: u32) -> u32 {
+    crc32c::crc32c_append(before, &check.to_le_bytes())
 }
 
 /// One field of a table: its name, and a value for some of the table's rows.

@@ -101,7 +101,7 @@ impl Admitted {
         if Mutant::AckBeforeMajority.is_planted() && self.header.kind == KIND_WRITE {
             let witness = self.group.machine().read().witness();
             tokio::spawn(self.answer(payload));
-            return Ok(Reply::Written { witness, points: 0 });
+            return Ok(Reply::Written { witness, points: 0, series: Vec::new() });
         }
         // The bytes stay in the log's queue however long the caller waits, and so does their permit.
         let span = self.span.clone();

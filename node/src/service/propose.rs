@@ -4,10 +4,10 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use meridian_env::Class;
-use meridian_frame::{Frame, SeriesRef};
+use meridian_frame::Frame;
 use meridian_proto::v1;
 use meridian_proto::v1::shard_reply::Outcome;
-use meridian_types::{Code, Failure};
+use meridian_types::Failure;
 use tonic::{Status, Streaming};
 
 use super::Node;
@@ -60,7 +60,10 @@ async fn propose(node: &Node, frame: v1::ShardFrame) -> Result<v1::Written, Refu
     let admitted = admit(node, KIND_WRITE, asked)?;
     check(node, frame.frame.clone()).await.map_err(|failure| (failure, None))?;
     match admitted.propose(frame.frame).await? {
-        Reply::Written { witness, points } => Ok(v1::Written { witness: Some(witness.into()), points }),
+        Reply::Written { witness, points, series } => {
+            let series = series.into_iter().map(|number| number.0).collect();
+            Ok(v1::Written { witness: Some(witness.into()), points, series })
+        }
         _ => Err(answered_as_another("a write")),
     }
 }
@@ -68,16 +71,9 @@ async fn propose(node: &Node, frame: v1::ShardFrame) -> Result<v1::Written, Refu
 /// Whether the frame is one that `apply` can store.
 async fn check(node: &Node, bytes: Bytes) -> Result<(), Failure> {
     let small = bytes.len() <= INLINE_BYTES_MAX;
-    let job = move || {
-        let frame = Frame::check(bytes).map_err(|error| Failure::new(error.code(), error.to_string()))?;
-        let numbered = |table: &meridian_frame::Table| {
-            table.runs().iter().any(|run| matches!(run.series, SeriesRef::Number { .. }))
-        };
-        if frame.tables().iter().any(numbered) {
-            let message = "series numbers are not given out by this version: send the frame with series keys";
-            return Err(Failure::new(Code::SendKeys, message));
-        }
-        Ok(())
+    let job = || match Frame::check(bytes) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Failure::new(error.code(), error.to_string())),
     };
     if small { job() } else { meridian_env::run(&*node.env.work, Class::Apply, job).await }
 }

@@ -8,7 +8,7 @@ mod nodes;
 use std::path::Path;
 use std::time::Duration;
 
-use meridian_client::{Cluster, Deletion, Proposal, Session};
+use meridian_client::{Cluster, Deletion, Proposal, Session, Written};
 use meridian_env::{Context, Env, real};
 use meridian_frame::FrameBuilder;
 use meridian_node::{InspectError, Part};
@@ -48,7 +48,8 @@ async fn write(env: &Env, cluster: &Cluster) {
         let first = cluster.propose(&context(env), proposal.clone()).await.expect("stored");
         assert_eq!(first.points, 1);
         let again = cluster.propose(&context(env), proposal).await.expect("answered again");
-        assert_eq!(first, again, "the same request is applied once and answered alike");
+        let without_numbers = Written { series: Vec::new(), ..first };
+        assert_eq!(without_numbers, again, "the same request is applied once and answered alike");
     }
 }
 

@@ -166,6 +166,8 @@ fn reply(request: Option<v1::RequestId>, stored: Stored) -> v1::FrameReply {
         rejected: stored.refused.first().iter().map(rejection).collect(),
         rejected_total: stored.refused.total(),
         error: None,
+        series_shards: stored.series.iter().map(|(shard, _)| shard.0).collect(),
+        series_numbers: stored.series.iter().map(|(_, number)| number.0).collect(),
     }
 }
 

@@ -131,7 +131,7 @@ mod tests {
     }
 
     fn stored(refused: &[u64], rows: u64) -> Result<Stored, Failed> {
-        Ok(Stored { points: 0, witnesses: Vec::new(), refused: list(refused), rows })
+        Ok(Stored { points: 0, witnesses: Vec::new(), refused: list(refused), rows, series: Vec::new() })
     }
 
     #[test]

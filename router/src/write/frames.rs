@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use meridian_client::{Database, Map};
 use meridian_env::{Class, Context, run};
-use meridian_frame::Frame;
+use meridian_frame::{Frame, SeriesRef};
 use meridian_proto::{request_id, v1};
-use meridian_types::{Code, Failure, ShardId, Timestamp, limits};
+use meridian_types::{Code, Epoch, Failure, SeriesNumber, ShardId, Timestamp, limits};
 
+use super::growing::Made;
 use super::prepare::not_one_frame;
 use super::refused::Refused;
+use super::verdict::All;
 use super::{INLINE_BYTES_MAX, Ids, Stored, Unseen, check_birth, earliest, is_made, latest, no_owner};
 use crate::front::Front;
 
@@ -20,7 +22,7 @@ impl Front {
         let ids = Ids::Exactly { request: request_id(request.request.as_ref())?, pending_from: request.pending_from };
         let clock = self.env.clock.wall();
         check_birth(ids, clock)?;
-        let mut held = self.budget.hold();
+        let (request_shard, mut held) = (request.shard, self.budget.hold());
         held.grow_to(request.frame.len())?;
         self.metrics.body_bytes.inc_by(request.frame.len() as u64);
         let frame = self.heavy(request.frame.len(), move || check(request.frame)).await?;
@@ -40,10 +42,12 @@ impl Front {
             let text = format!("a measurement would have over {} fields, the limit", limits::FIELDS_MAX);
             return Err(Failure::new(Code::OverLimit, text));
         }
-        let frames = self.heavy(bytes, move || split(&map, &database, &frame)).await?;
-        let (points, witnesses) = self.propose(context, id, frames, ids).await?;
+        let wanted = (request_shard != 0).then_some(ShardId(request_shard));
+        let Parts { frames, owners } = self.heavy(bytes, move || split(&map, &database, &frame, wanted)).await?;
+        let All { points, witnesses, series } = self.propose(context, id, frames, ids).await?;
         self.metrics.points_written.inc_by(points);
-        Ok(Stored { points, witnesses, refused: Refused::default(), rows })
+        let series = in_order_of(&owners, &series);
+        Ok(Stored { points, witnesses, refused: Refused::default(), rows, series })
     }
 
     /// Runs a job on `bytes` bytes where it does not hold up connections.
@@ -94,8 +98,16 @@ fn unseen(map: &Map, database: &Database, frame: &Frame) -> Result<Unseen, Failu
     Ok(unseen)
 }
 
-/// One frame a shard. Runs are split by their series alone, so all times must fall into one epoch.
-fn split(map: &Map, database: &Database, frame: &Frame) -> Result<BTreeMap<ShardId, Vec<Bytes>>, Failure> {
+/// A frame, cut by shard.
+struct Parts {
+    frames: BTreeMap<ShardId, Vec<Made>>,
+    /// Of each series that the frame names by key, in its order.
+    owners: Vec<ShardId>,
+}
+
+/// One frame a shard. Runs are split by their series alone, so all times must fall into one epoch. A frame that is `wanted`
+/// in one shard goes there whole, and the shard judges the series that it names by number.
+fn split(map: &Map, database: &Database, frame: &Frame, wanted: Option<ShardId>) -> Result<Parts, Failure> {
     let times = || frame.tables().iter().flat_map(|table| table.times().iter().copied());
     let (first, last) = (times().min().unwrap_or_default(), times().max().unwrap_or_default());
     let epoch = |nanos| {
@@ -111,12 +123,42 @@ fn split(map: &Map, database: &Database, frame: &Frame) -> Result<BTreeMap<Shard
     let time = Timestamp::new(first).map_err(|error| Failure::new(Code::TimeOutOfRange, error.to_string()))?;
     // `from` was found at this time, so every series has an owner in it.
     let owner = |measurement: &str, key: &_| map.shard_of(database, measurement, key, time).unwrap_or_default();
-    let parts = frame.split(limits::PROPOSAL_BYTES_MAX, owner);
+    let runs = frame.tables().iter().flat_map(|table| table.runs().iter().map(move |run| (table.measurement(), run)));
+    let keyed = runs.filter_map(|(measurement, run)| match &run.series {
+        SeriesRef::Key(key) => Some(owner(measurement, key)),
+        SeriesRef::Number(_) => None,
+    });
+    let owners: Vec<ShardId> = keyed.collect();
+    if let Some(wanted) = wanted {
+        check_wanted(from, wanted, &owners)?;
+        if frame.bytes().len() > limits::PROPOSAL_BYTES_MAX {
+            return Err(not_one_frame(wanted));
+        }
+        return Ok(Parts { frames: BTreeMap::from([(wanted, vec![Made::of(frame.bytes().clone())])]), owners });
+    }
+    let mut left = owners.iter().copied();
+    let parts = frame.split(limits::PROPOSAL_BYTES_MAX, |_, _| left.next().unwrap_or_default());
     let mut shards = BTreeMap::new();
     for (shard, part) in parts.map_err(|error| Failure::new(error.code(), error.to_string()))? {
-        if shards.insert(shard, vec![part]).is_some() {
+        if shards.insert(shard, vec![Made::of(part)]).is_some() {
             return Err(not_one_frame(shard));
         }
     }
-    Ok(shards)
+    Ok(Parts { frames: shards, owners })
+}
+
+/// Whether a frame's sender knows the owners of an epoch as this router does: if not, it must learn them anew.
+fn check_wanted(epoch: &Epoch, wanted: ShardId, owners: &[ShardId]) -> Result<(), Failure> {
+    if epoch.table.owners().contains(&wanted) && owners.iter().all(|owner| *owner == wanted) {
+        return Ok(());
+    }
+    let text = format!("{wanted} does not own all series of the frame at its times: send it with keys, for no shard");
+    Err(Failure::new(Code::SendKeys, text))
+}
+
+/// What the shards said of their series, in the order of the frame; nothing if one did not say it of all.
+fn in_order_of(owners: &[ShardId], said: &BTreeMap<ShardId, Vec<SeriesNumber>>) -> Vec<(ShardId, SeriesNumber)> {
+    let mut left: BTreeMap<ShardId, _> = said.iter().map(|(shard, numbers)| (*shard, numbers.iter())).collect();
+    let next = |shard: &ShardId| Some((*shard, *left.get_mut(shard)?.next()?));
+    owners.iter().map(next).collect::<Option<_>>().unwrap_or_default()
 }

@@ -5,9 +5,11 @@
 
 mod budget; // bytes under way
 mod frames; // frames that clients made
+mod growing; // the frames of one shard while rows join them, pure
 mod prepare; // rows to frames, pure
 mod propose; // frames to shards
 mod refused; // what was not stored, and why
+mod series; // what this router has met
 mod sessions; // the request ids of this router
 mod source; // rows as they arrive
 mod target; // the database that is written to
@@ -18,7 +20,7 @@ use std::sync::Arc;
 
 use meridian_client::{Database, Map};
 use meridian_env::{Class, Context, run};
-use meridian_types::{Code, Failure, RequestId, SessionId, Timestamp, Witness};
+use meridian_types::{Code, Failure, RequestId, SeriesNumber, SessionId, ShardId, Timestamp, Witness};
 use tracing::{Instrument, Span};
 
 use crate::front::Front;
@@ -26,9 +28,11 @@ use crate::metrics::outcome_of;
 use prepare::{Prepared, Rules, prepare};
 use target::{earliest, is_made, latest};
 use unseen::Unseen;
+use verdict::All;
 
 pub(crate) use budget::{Budget, Held};
 pub(crate) use refused::{Refusal, Refused};
+pub(crate) use series::AllMet;
 pub(crate) use sessions::Sessions;
 pub(crate) use source::Source;
 pub(crate) use verdict::badness;
@@ -67,6 +71,8 @@ pub(crate) struct Stored {
     pub(crate) refused: Refused,
     /// Rows of the request.
     pub(crate) rows: u64,
+    /// Of a frame, each series that it names by key, as its shard knows it.
+    pub(crate) series: Vec<(ShardId, SeriesNumber)>,
 }
 
 /// Why a write failed, and what of it was refused before: a failure of the rest leaves no refused row unnamed.
@@ -110,9 +116,9 @@ impl Front {
         let Prepared { frames, refused, rows, .. } = prepared;
         self.metrics.lines_refused.inc_by(refused.total());
         match self.propose(context, rules.database.id, frames, ids).await {
-            Ok((points, witnesses)) => {
+            Ok(All { points, witnesses, .. }) => {
                 self.metrics.points_written.inc_by(points);
-                Ok(Stored { points, witnesses, refused, rows })
+                Ok(Stored { points, witnesses, refused, rows, series: Vec::new() })
             }
             Err(failure) => Err(Failed { failure, refused, rows }),
         }
@@ -130,6 +136,7 @@ impl Front {
             latest: latest(&database, if let Ids::Key(session) = ids { session.birth } else { clock }),
             database,
             one_frame: matches!(ids, Ids::Exactly { .. }),
+            by_number: matches!(ids, Ids::Own),
             registered: false,
         }
     }
@@ -150,10 +157,10 @@ impl Front {
 
     async fn prepare(&self, rules: &Rules, source: &Source) -> Result<Prepared, Failure> {
         if source.bytes() <= INLINE_BYTES_MAX {
-            return prepare(rules, source);
+            return prepare(rules, &self.all_met, source);
         }
-        let (rules, source) = (rules.clone(), source.clone());
-        run(&*self.env.work, Class::Scan, move || prepare(&rules, &source)).await
+        let (rules, all_met, source) = (rules.clone(), Arc::clone(&self.all_met), source.clone());
+        run(&*self.env.work, Class::Scan, move || prepare(&rules, &all_met, &source)).await
     }
 }
 

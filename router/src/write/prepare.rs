@@ -4,18 +4,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use meridian_client::{Database, Map};
-use meridian_frame::{Frame, FrameBuilder, PushError};
-use meridian_types::{Code, Failure, FieldType, ShardId, Timestamp, ValueRef, limits, name_is_valid};
+use meridian_frame::PushError;
+use meridian_types::{Failure, FieldType, ShardId, Timestamp, ValueRef, limits, name_is_valid};
 
+use super::growing::{Growing, Made};
 use super::refused::{Refused, RowError};
-use super::source::{Row, Sink, Source};
+use super::series::AllMet;
+use super::source::{Row, Series, Sink, Source};
 use super::unseen::Unseen;
 use super::{no_owner, over_limit};
-
-/// From here on a frame is full: the next row would mostly not fit.
-const FRAME_FULL_BYTES: usize = limits::PROPOSAL_BYTES_MAX / 8 * 7;
 
 /// What rows are judged by.
 #[derive(Clone, Debug)]
@@ -30,6 +28,9 @@ pub(crate) struct Rules {
     pub(crate) latest: Timestamp,
     /// Whether a shard may get one frame only.
     pub(crate) one_frame: bool,
+    /// Whether series that a shard has told the numbers of go by number. Whoever repeats a request through another router
+    /// needs the same bytes again, which go by key alone.
+    pub(crate) by_number: bool,
     /// Whether unseen fields were registered: one that the map still lacks is refused.
     pub(crate) registered: bool,
 }
@@ -38,7 +39,7 @@ pub(crate) struct Rules {
 #[derive(Default, Debug)]
 pub(crate) struct Prepared {
     /// The good rows: frames in the order of the rows, none over the limit of a proposal.
-    pub(crate) frames: BTreeMap<ShardId, Vec<Bytes>>,
+    pub(crate) frames: BTreeMap<ShardId, Vec<Made>>,
     pub(crate) refused: Refused,
     /// Rows, good and bad.
     pub(crate) rows: u64,
@@ -47,7 +48,7 @@ pub(crate) struct Prepared {
 }
 
 /// Turns rows into frames. A failure is one of the whole request.
-pub(crate) fn prepare(rules: &Rules, source: &Source) -> Result<Prepared, Failure> {
+pub(crate) fn prepare(rules: &Rules, all_met: &AllMet, source: &Source) -> Result<Prepared, Failure> {
     let mut preparing = Preparing {
         rules,
         shards: BTreeMap::new(),
@@ -55,8 +56,9 @@ pub(crate) fn prepare(rules: &Rules, source: &Source) -> Result<Prepared, Failur
         refused: Refused::default(),
         rows: 0,
         points: 0,
+        last: Judged::default(),
     };
-    source.read(&mut preparing)?;
+    source.read(all_met.of(&rules.database), &mut preparing)?;
     preparing.finish()
 }
 
@@ -68,6 +70,31 @@ struct Preparing<'a> {
     refused: Refused,
     rows: u64,
     points: usize,
+    last: Judged,
+}
+
+/// Which fields of which types the last good row had: mostly the next one has the same.
+#[derive(Default, Debug)]
+struct Judged {
+    measurement: String,
+    fields: Vec<(String, FieldType)>,
+}
+
+impl Judged {
+    fn is_like(&self, row: &Row<'_>) -> bool {
+        let same = |((name, value), known): (&(&str, ValueRef<'_>), &(String, FieldType))| {
+            *name == known.0 && value.field_type() == known.1
+        };
+        self.fields.len() == row.fields.len()
+            && self.measurement == row.measurement
+            && row.fields.iter().zip(&self.fields).all(same)
+    }
+
+    fn set(&mut self, row: &Row<'_>) {
+        row.measurement.clone_into(&mut self.measurement);
+        self.fields.clear();
+        self.fields.extend(row.fields.iter().map(|(name, value)| ((*name).to_owned(), value.field_type())));
+    }
 }
 
 impl Sink for Preparing<'_> {
@@ -89,9 +116,14 @@ impl Sink for Preparing<'_> {
             }
             Ok(((time, _), row)) if self.unseen.is_empty() => {
                 let Rules { map, database, .. } = self.rules;
-                let shard = map.shard_of(database, row.measurement, row.key, time).ok_or_else(|| no_owner(map))?;
-                let growing = self.shards.entry(shard).or_default();
-                if let Err(error) = growing.push(&row, time, self.rules.one_frame) {
+                let shard = match row.series {
+                    Series::Met(met) => map.owner(met.slot, time),
+                    Series::Key(key) => map.shard_of(database, row.measurement, key, time),
+                };
+                let shard = shard.ok_or_else(|| no_owner(map))?;
+                let by_number = self.rules.by_number;
+                let growing = self.shards.entry(shard).or_insert_with(|| Growing::new(shard, by_number));
+                if let Err(error) = growing.push(&row, time) {
                     self.refused.add(number, &error.into());
                 }
             }
@@ -106,7 +138,7 @@ type UnseenOf<'a> = Vec<(&'a str, FieldType)>;
 
 impl Preparing<'_> {
     /// The row's time and its unseen fields, if time and types are good.
-    fn judge<'r>(&self, row: &Row<'r>) -> Result<(Timestamp, UnseenOf<'r>), RowError> {
+    fn judge<'r>(&mut self, row: &Row<'r>) -> Result<(Timestamp, UnseenOf<'r>), RowError> {
         let time = row.time.or(self.rules.default_time).ok_or(RowError::NoTime)?;
         if time > self.rules.latest {
             return Err(RowError::Ahead { time, latest: self.rules.latest });
@@ -114,6 +146,9 @@ impl Preparing<'_> {
         if time < self.rules.earliest {
             let Database { retention, name, .. } = &*self.rules.database;
             return Err(RowError::Old { time, retention: *retention, database: name.clone() });
+        }
+        if self.last.is_like(row) {
+            return Ok((time, Vec::new()));
         }
         let known = self.rules.map.fields(self.rules.database.id, row.measurement);
         let type_of = |name: &str| known.and_then(|fields| fields.get(name)).copied();
@@ -133,6 +168,9 @@ impl Preparing<'_> {
                 return Err(RowError::NoRoom { measurement, field });
             }
         }
+        if unseen.is_empty() {
+            self.last.set(row);
+        }
         Ok((time, unseen))
     }
 
@@ -143,7 +181,7 @@ impl Preparing<'_> {
             return Ok(prepared);
         }
         for (shard, growing) in self.shards {
-            let frames = growing.finish(shard)?;
+            let frames = growing.finish();
             if self.rules.one_frame && frames.len() > 1 {
                 return Err(not_one_frame(shard));
             }
@@ -169,52 +207,6 @@ pub(super) fn not_one_frame(shard: ShardId) -> Failure {
     over_limit(format!(
         "the part for {shard} is over {max} bytes, and a request id names one frame a shard: send fewer rows at a time"
     ))
-}
-
-/// The frames of one shard.
-#[derive(Default, Debug)]
-struct Growing {
-    full: Vec<Bytes>,
-    next: FrameBuilder,
-}
-
-impl Growing {
-    fn push(&mut self, row: &Row<'_>, time: Timestamp, one_frame: bool) -> Result<(), PushError> {
-        match self.next.push(row.measurement, row.key, time, row.fields) {
-            Err(PushError::FrameFull { .. }) if !self.next.is_empty() => {
-                self.close();
-                self.next.push(row.measurement, row.key, time, row.fields)?;
-            }
-            other => other?,
-        }
-        if !one_frame && self.next.bytes() >= FRAME_FULL_BYTES {
-            self.close();
-        }
-        Ok(())
-    }
-
-    fn close(&mut self) {
-        if !self.next.is_empty() {
-            self.full.push(std::mem::take(&mut self.next).finish());
-        }
-    }
-
-    /// All frames, cut once more where many fields made one grow past the limit within a single row.
-    fn finish(mut self, shard: ShardId) -> Result<Vec<Bytes>, Failure> {
-        self.close();
-        let mut frames = Vec::with_capacity(self.full.len());
-        for bytes in self.full {
-            if bytes.len() <= limits::PROPOSAL_BYTES_MAX {
-                frames.push(bytes);
-                continue;
-            }
-            let frame = Frame::check(bytes).map_err(|e| Failure::new(Code::Internal, e.to_string()))?;
-            let parts = frame.split(limits::PROPOSAL_BYTES_MAX, |_, _| shard);
-            let parts = parts.map_err(|e| Failure::new(e.code(), e.to_string()))?;
-            frames.extend(parts.into_iter().map(|(_, part)| part));
-        }
-        Ok(frames)
-    }
 }
 
 #[cfg(test)]

@@ -1,27 +1,27 @@
 //! Frames to their shards: shards side by side, the frames of one shard one after another, so that of two values for the same
 //! point the later row wins whatever the network does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
-use bytes::Bytes;
 use futures::future::join_all;
 use meridian_client::{Proposal, Written};
 use meridian_env::Context;
-use meridian_types::{Code, DatabaseId, Failure, RequestId, ShardId, Witness};
+use meridian_types::{Code, DatabaseId, Failure, RequestId, ShardId};
 
 use super::Ids;
-use super::verdict::{ShardOutcome, verdict};
+use super::growing::Made;
+use super::verdict::{All, ShardOutcome, verdict};
 use crate::front::Front;
 
 impl Front {
-    /// Gets all frames stored; points and witnesses if every shard did.
+    /// Gets all frames stored.
     pub(super) async fn propose(
         &self,
         context: &Context,
         database: DatabaseId,
-        frames: BTreeMap<ShardId, Vec<Bytes>>,
+        frames: BTreeMap<ShardId, Vec<Made>>,
         ids: Ids,
-    ) -> Result<(u64, Vec<Witness>), Failure> {
+    ) -> Result<All, Failure> {
         let shards =
             frames.into_iter().map(|(shard, frames)| self.propose_shard(context, database, shard, frames, ids));
         verdict(join_all(shards).await)
@@ -33,13 +33,14 @@ impl Front {
         context: &Context,
         database: DatabaseId,
         shard: ShardId,
-        frames: Vec<Bytes>,
+        frames: Vec<Made>,
         ids: Ids,
     ) -> ShardOutcome {
-        let mut outcome = ShardOutcome { shard, witness: None, points: 0, failure: None };
-        for (frame, number) in frames.into_iter().zip(0..) {
+        let mut outcome = ShardOutcome { shard, witness: None, points: 0, series: Vec::new(), failure: None };
+        let (mut frames, mut number) = (VecDeque::from(frames), 0);
+        while let Some(made) = frames.pop_front() {
             let name =
-                |request, pending_from| Proposal { shard, database, request, pending_from, frame: frame.clone() };
+                |request, pending_from| Proposal { shard, database, request, pending_from, frame: made.bytes.clone() };
             let written = match ids {
                 Ids::Own => self.propose_own(context, name).await,
                 Ids::Key(session) => {
@@ -50,15 +51,22 @@ impl Front {
                     self.cluster.propose(context, name(request, pending_from)).await
                 }
             };
+            number += 1;
             match written {
-                Ok(Written { witness, points }) => {
+                Ok(Written { witness, points, series }) => {
+                    made.learn(shard, &series);
                     outcome.witness = Some(witness);
                     outcome.points += points;
+                    outcome.series = series;
                 }
-                Err(failure) => {
-                    outcome.failure = Some(failure);
-                    break;
-                }
+                Err(failure) => match (failure.code == Code::SendKeys).then(|| made.by_keys(shard)).flatten() {
+                    // Nothing of it is stored, for certain.
+                    Some(parts) => parts.into_iter().rev().for_each(|part| frames.push_front(part)),
+                    None => {
+                        outcome.failure = Some(failure);
+                        break;
+                    }
+                },
             }
         }
         outcome

@@ -4,11 +4,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use meridian_dialect::line_protocol::{self, Forgetful, Line, Precision};
+use meridian_dialect::line_protocol::{self, Line, Precision};
 use meridian_proto::v1;
 use meridian_types::{Failure, SeriesKey, Timestamp, ValueRef};
 
 use super::refused::RowError;
+use super::series::{Meeting, Met};
 
 /// The rows of one request. Clones share them.
 #[derive(Clone, Debug)]
@@ -23,9 +24,18 @@ pub(crate) enum Source {
 #[derive(Clone, Debug)]
 pub(crate) struct Row<'a> {
     pub(crate) measurement: &'a str,
-    pub(crate) key: &'a SeriesKey,
+    pub(crate) series: Series<'a>,
     pub(crate) time: Option<Timestamp>,
     pub(crate) fields: &'a [(&'a str, ValueRef<'a>)],
+}
+
+/// Whose a row is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Series<'a> {
+    /// By its tags.
+    Key(&'a SeriesKey),
+    /// One that this router has met, of the row's measurement.
+    Met(&'a Arc<Met>),
 }
 
 /// Where rows go, each with its number, good or bad. A failure is one of the whole request and ends the reading.
@@ -42,22 +52,21 @@ impl Source {
         }
     }
 
-    /// Hands all rows to `sink`, in order.
-    pub(crate) fn read(&self, sink: &mut impl Sink) -> Result<(), Failure> {
+    /// Hands all rows to `sink`, in order. `meeting` is of the database that they are for.
+    pub(crate) fn read(&self, mut meeting: Meeting<'_>, sink: &mut impl Sink) -> Result<(), Failure> {
         match self {
-            Self::Lines { body, precision } => {
-                line_protocol::read(body, *precision, &mut Forgetful, |line| match line {
-                    Err(bad) => sink.row(bad.number as u64, Err(bad.reason.into())),
-                    Ok(Line { number, series, time, fields }) => {
-                        let line_protocol::Series { measurement, key } = &series;
-                        sink.row(number as u64, Ok(Row { measurement, key, time, fields }))
-                    }
-                })
-            }
+            Self::Lines { body, precision } => line_protocol::read(body, *precision, &mut meeting, |line| match line {
+                Err(bad) => sink.row(bad.number as u64, Err(bad.reason.into())),
+                Ok(Line { number, series: met, time, fields }) => {
+                    let (measurement, series) = (&*met.measurement, Series::Met(&met));
+                    sink.row(number as u64, Ok(Row { measurement, series, time, fields }))
+                }
+            }),
             Self::Rows { rows, .. } => rows.iter().zip(0..).try_for_each(|(row, number)| match parts(row) {
                 Err(error) => sink.row(number, Err(error)),
                 Ok((key, time, fields)) => {
-                    sink.row(number, Ok(Row { measurement: &row.measurement, key: &key, time, fields: &fields }))
+                    let (measurement, series) = (&*row.measurement, Series::Key(&key));
+                    sink.row(number, Ok(Row { measurement, series, time, fields: &fields }))
                 }
             }),
         }

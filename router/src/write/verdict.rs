@@ -1,6 +1,8 @@
 //! What a request came to, from what each of its shards said. Pure.
 
-use meridian_types::{Code, Failure, Kind, ShardId, Witness};
+use std::collections::BTreeMap;
+
+use meridian_types::{Code, Failure, Kind, SeriesNumber, ShardId, Witness};
 
 /// What one shard said.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -10,19 +12,34 @@ pub(super) struct ShardOutcome {
     pub(super) witness: Option<Witness>,
     /// Field values acknowledged.
     pub(super) points: u64,
+    /// The numbers of the series that its last frame names by key.
+    pub(super) series: Vec<SeriesNumber>,
     /// Why the rest is not.
     pub(super) failure: Option<Failure>,
 }
 
-/// Points and witnesses if everything is stored, else one failure for the whole request.
+/// Everything is stored.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub(super) struct All {
+    /// Field values.
+    pub(super) points: u64,
+    pub(super) witnesses: Vec<Witness>,
+    /// What each shard said of the series of its last frame.
+    pub(super) series: BTreeMap<ShardId, Vec<SeriesNumber>>,
+}
+
+/// What all shards have stored, or one failure for the whole request.
 ///
 /// A request that is stored in part must not carry a kind that says "certainly not applied": if all other shards refused it
 /// for good, the failure says that a part was refused; else it says that the outcome is not known.
-pub(super) fn verdict(outcomes: Vec<ShardOutcome>) -> Result<(u64, Vec<Witness>), Failure> {
+pub(super) fn verdict(outcomes: Vec<ShardOutcome>) -> Result<All, Failure> {
     let failures = outcomes.iter().filter_map(|o| Some((o.shard, o.failure.as_ref()?)));
     let Some((shard, worst)) = failures.max_by_key(|(_, failure)| badness(failure.kind())) else {
-        let witnesses = outcomes.iter().filter_map(|o| o.witness).collect();
-        return Ok((outcomes.iter().map(|o| o.points).sum(), witnesses));
+        return Ok(All {
+            points: outcomes.iter().map(|o| o.points).sum(),
+            witnesses: outcomes.iter().filter_map(|o| o.witness).collect(),
+            series: outcomes.into_iter().map(|o| (o.shard, o.series)).collect(),
+        });
     };
     if outcomes.iter().all(|o| o.witness.is_none()) || matches!(worst.kind(), Kind::Broken | Kind::Unknown) {
         let message = format!("{shard}: {}", worst.message);
@@ -65,12 +82,12 @@ mod tests {
     fn done(shard: u32, points: u64) -> ShardOutcome {
         let shard = ShardId(shard);
         let witness = Witness { shard, incarnation: Incarnation(1), index: LogIndex(7), stamp: Stamp(9) };
-        ShardOutcome { shard, witness: Some(witness), points, failure: None }
+        ShardOutcome { shard, witness: Some(witness), points, series: Vec::new(), failure: None }
     }
 
     fn failed(shard: u32, code: Code) -> ShardOutcome {
         let failure = Failure::new(code, "why").retry_after_ms(20);
-        ShardOutcome { shard: ShardId(shard), witness: None, points: 0, failure: Some(failure) }
+        ShardOutcome { shard: ShardId(shard), witness: None, points: 0, series: Vec::new(), failure: Some(failure) }
     }
 
     fn code(outcomes: Vec<ShardOutcome>) -> Code {
@@ -79,9 +96,9 @@ mod tests {
 
     #[test]
     fn success_is_claimed_only_if_every_shard_stored_its_part() {
-        let (points, witnesses) = verdict(vec![done(1, 3), done(2, 4)]).expect("all stored");
-        assert_eq!((points, witnesses.len()), (7, 2));
-        assert_eq!(verdict(Vec::new()), Ok((0, Vec::new())), "a request without good rows asks no shard");
+        let all = verdict(vec![done(1, 3), done(2, 4)]).expect("all stored");
+        assert_eq!((all.points, all.witnesses.len()), (7, 2));
+        assert_eq!(verdict(Vec::new()), Ok(All::default()), "a request without good rows asks no shard");
     }
 
     #[test]

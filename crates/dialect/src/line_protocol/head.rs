@@ -44,7 +44,7 @@ pub(super) fn end(text: &[u8]) -> Option<usize> {
     stops.find(|&at| text[at] == b'\n' || at == 0 || text[at - 1] != b'\\').filter(|&at| text[at] == b' ')
 }
 
-fn parse(mut rest: &str) -> Result<(Cow<'_, str>, SeriesKey), LineError> {
+pub(super) fn parse(mut rest: &str) -> Result<(Cow<'_, str>, SeriesKey), LineError> {
     let ends_measurement = |b| matches!(b, b',' | b' ');
     let (measurement, stop) = take(&mut rest, ends_measurement);
     if measurement.is_empty() {

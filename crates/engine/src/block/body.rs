@@ -141,15 +141,36 @@ pub(super) fn decode(mut bytes: &[u8], rows: usize, columns: usize) -> Result<De
     Ok(Decoded { chunk: Chunk::from_parts(times.into(), taken.into(), texts.text.into()), columns: known })
 }
 
+/// How many values a body of so many rows and columns has, without decoding them.
+pub(super) fn points(mut bytes: &[u8], rows: usize, columns: usize) -> Result<u32, Flaw> {
+    take_u8(&mut bytes)?;
+    take_counted(&mut bytes)?;
+    let mut points = 0;
+    for _ in 0..columns {
+        points += take_head(&mut bytes, rows)?.count as u32; // at most CHUNK_ROWS_MAX in each of 2^16 columns
+    }
+    if bytes.is_empty() { Ok(points) } else { Err(Flaw::Layout("bytes are left over")) }
+}
+
 /// Tries any bytes as a body: the first four say how many rows and columns there are.
 pub(super) fn decode_any(mut bytes: &[u8]) -> Result<Decoded, Flaw> {
     let (rows, columns) = (take_u16(&mut bytes)?, take_u16(&mut bytes)?);
     decode(bytes, rows.into(), columns.into())
 }
 
-type Taken = (Column, FieldType, Option<Statistics>);
+/// A column that is not decoded.
+struct Head<'a> {
+    number: u16,
+    field_type: FieldType,
+    encoding: u8,
+    present: Option<Box<[u64]>>,
+    /// Its values.
+    count: usize,
+    statistics: Option<Statistics>,
+    values: &'a [u8],
+}
 
-fn take_column(bytes: &mut &[u8], rows: usize, texts: &mut Texts) -> Result<Taken, Flaw> {
+fn take_head<'a>(bytes: &mut &'a [u8], rows: usize) -> Result<Head<'a>, Flaw> {
     let number = take_u16(bytes)?;
     let field_type = FieldType::from_stored(take_u8(bytes)?).ok_or(Flaw::Layout("a column has an unknown type"))?;
     let encoding = take_u8(bytes)?;
@@ -163,6 +184,13 @@ fn take_column(bytes: &mut &[u8], rows: usize, texts: &mut Texts) -> Result<Take
     let count = present.as_ref().map_or(rows, |mask| mask.iter().map(|word| word.count_ones() as usize).sum());
     let statistics = Statistics::take(field_type, count, bytes).ok_or(SHORT)?;
     let values = bytes.split_off(..length).ok_or(SHORT)?;
+    Ok(Head { number, field_type, encoding, present, count, statistics, values })
+}
+
+type Taken = (Column, FieldType, Option<Statistics>);
+
+fn take_column(bytes: &mut &[u8], rows: usize, texts: &mut Texts) -> Result<Taken, Flaw> {
+    let Head { number, field_type, encoding, present, count, statistics, values } = take_head(bytes, rows)?;
     let cells = take_cells(field_type, encoding, values, count, texts)?;
     Ok((Column::new(number, present, cells), field_type, statistics))
 }

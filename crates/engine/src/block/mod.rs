@@ -2,25 +2,28 @@
 //! `docs/formats/block.md`.
 //!
 //! The data takes one way: `writer` lays chunks out as `body` says, `layout` holds the parts of fixed size around them,
-//! `reader` finds and reads the chunks of a series again. Blocks are written and read in jobs that may wait for a disk.
+//! `reader` finds and reads the chunks of a series again, through a `window`; what need not be decoded stays `encoded`. Blocks are written and read in jobs that may wait for a disk.
 //!
 //! It must never rewrite a byte, know which block is newer than another, or give bytes whose checksum it did not compare.
 //! Any bytes in a file give rows or a [`BlockError`].
 
 mod body;
+mod encoded;
 mod layout;
 mod meta;
 mod reader;
 mod statistics;
+mod window;
 mod writer;
 
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub(crate) use encoded::Encoded;
 pub(crate) use meta::BlockMeta;
 pub(crate) use reader::{Block, Cursor};
-pub(crate) use writer::BlockWriter;
+pub(crate) use writer::{BlockWriter, Piece};
 
 use body::Flaw;
 

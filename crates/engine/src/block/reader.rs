@@ -11,13 +11,17 @@ use meridian_env::{Disk, File, Open};
 use meridian_types::{SeriesNumber, TimeRange};
 
 use super::body::{self, Decoded, Flaw};
-use super::layout::{self, CHECKSUM_BYTES, ENTRY_BYTES, Entry, FOOTER_BYTES, Footer, HEADER_BYTES, Index, Slot};
-use super::{BlockError, BlockMeta, meta};
+use super::layout::{self, ENTRY_BYTES, Entry, FOOTER_BYTES, Footer, HEADER_BYTES, Index, Slot};
+use super::window::Window;
+use super::{BlockError, BlockMeta, Encoded, meta};
 use crate::chunk::Chunk;
 use crate::tail::overlaps;
 
 /// A series of so many bytes is read at once, whatever is wanted of it.
 const SERIES_READ_WHOLE_BYTES: u64 = 64 << 10;
+
+/// Who reads all series reads about so many bytes at a time.
+const AHEAD_BYTES: u64 = 256 << 10;
 
 /// An open block.
 #[derive(Debug)]
@@ -77,12 +81,22 @@ impl Block {
     #[cfg(test)]
     pub(crate) fn chunks(&self, series: SeriesNumber, range: TimeRange) -> Result<Vec<Chunk>, BlockError> {
         let Some(page) = self.page_of(series) else { return Ok(Vec::new()) };
-        self.chunks_of(&self.page(page)?, series, range)
+        let (mut chunks, mut window) = (Vec::new(), Window::new(0));
+        self.series(&self.page(page)?, series, range, &mut window, |offset, slot, content| {
+            chunks.push(self.chunk(offset, content, slot)?.chunk);
+            Ok(())
+        })?;
+        Ok(chunks)
     }
 
     /// A reader for many series.
     pub(crate) fn cursor(self: &Arc<Self>) -> Cursor {
-        Cursor { block: Arc::clone(self), page: None }
+        Cursor { block: Arc::clone(self), page: None, window: Window::new(0) }
+    }
+
+    /// A reader for all series, one after another.
+    pub(crate) fn cursor_over_all(self: &Arc<Self>) -> Cursor {
+        Cursor { block: Arc::clone(self), page: None, window: Window::new(AHEAD_BYTES) }
     }
 
     /// Reads everything, and compares every checksum, every number and the hash of the whole file.
@@ -91,24 +105,21 @@ impl Block {
             return Err(self.damaged(0, Flaw::Layout("the file has another hash than when it was written")));
         }
         let mut seen = Footer { series: 0, rows: 0, points: 0, index: 0, time_min: i64::MAX, time_max: i64::MIN };
-        let mut end = HEADER_BYTES as u64;
+        let (mut end, mut window) = (HEADER_BYTES as u64, Window::new(AHEAD_BYTES));
         for page in 0..self.index.pages() {
             for entry in self.page(page)? {
                 if entry.offset != end {
                     return Err(self.damaged(entry.offset, Flaw::Layout("series do not follow each other")));
                 }
                 end = entry.offset + entry.bytes;
-                self.decode(
-                    &entry,
-                    |_| true,
-                    |offset, decoded| {
-                        seen.points += decoded.points();
-                        if decoded.statistics_are_right() {
-                            return Ok(());
-                        }
-                        Err(self.damaged(offset, Flaw::Layout("statistics differ from the values")))
-                    },
-                )?;
+                self.visit(&entry, TimeRange::ALL, &mut window, |offset, slot, content| {
+                    let decoded = self.chunk(offset, content, slot)?;
+                    seen.points += decoded.points();
+                    if decoded.statistics_are_right() {
+                        return Ok(());
+                    }
+                    Err(self.damaged(offset, Flaw::Layout("statistics differ from the values")))
+                })?;
                 seen.series += 1;
                 seen.rows += entry.rows;
                 seen.time_min = seen.time_min.min(entry.time_min);
@@ -143,55 +154,50 @@ impl Block {
         good.ok_or_else(|| self.damaged(offset, Flaw::Layout("this index page contradicts the page table")))
     }
 
-    /// The chunks of a series that would stand in `page`.
-    fn chunks_of(&self, page: &[Entry], series: SeriesNumber, range: TimeRange) -> Result<Vec<Chunk>, BlockError> {
-        let mut chunks = Vec::new();
-        let Ok(place) = page.binary_search_by_key(&series, |entry| entry.number) else { return Ok(chunks) };
+    /// Hands on the chunks of a series that would stand in `page`, as [`Block::visit`] does.
+    fn series(
+        &self,
+        page: &[Entry],
+        series: SeriesNumber,
+        range: TimeRange,
+        window: &mut Window,
+        take: impl FnMut(u64, &Slot, &[u8]) -> Result<(), BlockError>,
+    ) -> Result<(), BlockError> {
+        let Ok(place) = page.binary_search_by_key(&series, |entry| entry.number) else { return Ok(()) };
         let entry = &page[place];
-        if overlaps(entry.time_min, entry.time_max, range) {
-            let wanted = |slot: &Slot| overlaps(slot.time_min, slot.time_max, range);
-            self.decode(entry, wanted, |_, decoded| {
-                chunks.push(decoded.chunk);
-                Ok(())
-            })?;
-        }
-        Ok(chunks)
+        if overlaps(entry.time_min, entry.time_max, range) { self.visit(entry, range, window, take) } else { Ok(()) }
     }
 
-    /// Reads the wanted chunks of a series and hands each on, with its offset.
-    fn decode(
+    /// Reads the chunks of a series that overlap `range`, and hands each on with its offset once its checksum was compared.
+    fn visit(
         &self,
         entry: &Entry,
-        wanted: impl Fn(&Slot) -> bool,
-        mut take: impl FnMut(u64, Decoded) -> Result<(), BlockError>,
+        range: TimeRange,
+        window: &mut Window,
+        mut take: impl FnMut(u64, &Slot, &[u8]) -> Result<(), BlockError>,
     ) -> Result<(), BlockError> {
         let whole = entry.bytes <= SERIES_READ_WHOLE_BYTES;
-        let front = self.read(entry.offset, if whole { entry.bytes } else { entry.directory_bytes() })?;
-        let (directory, mut rest) = front.split_at(entry.directory_bytes() as usize);
+        let front = self.read(window, entry.offset, if whole { entry.bytes } else { entry.directory_bytes() })?;
+        let directory = &front[..entry.directory_bytes() as usize];
         let slots = layout::take_directory(self.meta.number, entry, directory)
             .ok_or_else(|| self.damaged(entry.offset, Flaw::Layout("this is not the directory of its series")))?;
         let mut offset = entry.offset + entry.directory_bytes();
         for slot in slots {
             let bytes = u64::from(slot.bytes);
-            if whole {
-                // What the slots say sums up to what was read: `take_directory` has compared it.
-                let (part, tail) = rest.split_at(slot.bytes as usize);
-                rest = tail;
-                if wanted(&slot) {
-                    take(offset, self.chunk(offset, part, &slot)?)?;
-                }
-            } else if wanted(&slot) {
-                take(offset, self.chunk(offset, &self.read(offset, bytes)?, &slot)?)?;
+            if overlaps(slot.time_min, slot.time_max, range) {
+                // What the slots say sums up to what the entry says, which lies before the index.
+                let part = self.read(window, offset, bytes)?;
+                let content = layout::unseal(self.meta.number, offset, part);
+                let content =
+                    content.ok_or_else(|| self.damaged(offset, Flaw::Layout("the checksum of this chunk differs")))?;
+                take(offset, &slot, content)?;
             }
             offset += bytes;
         }
         Ok(())
     }
 
-    fn chunk(&self, offset: u64, part: &[u8], slot: &Slot) -> Result<Decoded, BlockError> {
-        let content = layout::unseal(self.meta.number, offset, part);
-        let content =
-            content.ok_or_else(|| self.damaged(offset, Flaw::Layout("the checksum of this chunk differs")))?;
+    fn chunk(&self, offset: u64, content: &[u8], slot: &Slot) -> Result<Decoded, BlockError> {
         let decoded =
             body::decode(content, slot.rows.into(), slot.columns.into()).map_err(|flaw| self.damaged(offset, flaw))?;
         let times = decoded.chunk.times();
@@ -201,27 +207,25 @@ impl Block {
         Ok(decoded)
     }
 
-    /// Reads a part and compares its checksum, which is not handed on.
+    /// Reads a part of the index and compares its checksum, which is not handed on.
     fn part(&self, offset: u64, bytes: usize) -> Result<Vec<u8>, BlockError> {
-        let mut part = self.read(offset, bytes as u64)?;
-        if layout::unseal(self.meta.number, offset, &part).is_none() {
-            return Err(self.damaged(offset, Flaw::Layout("the checksum of this part of the index differs")));
-        }
-        part.truncate(part.len() - CHECKSUM_BYTES);
-        Ok(part)
+        let mut window = Window::new(0);
+        let part = self.read(&mut window, offset, bytes as u64)?;
+        let content = layout::unseal(self.meta.number, offset, part);
+        let differs = || self.damaged(offset, Flaw::Layout("the checksum of this part of the index differs"));
+        content.map(<[u8]>::to_vec).ok_or_else(differs)
     }
 
     /// Reads bytes that must lie within the file.
-    fn read(&self, offset: u64, bytes: u64) -> Result<Vec<u8>, BlockError> {
+    fn read<'w>(&self, window: &'w mut Window, offset: u64, bytes: u64) -> Result<&'w [u8], BlockError> {
         if offset.checked_add(bytes).is_none_or(|end| end > self.meta.bytes) {
             return Err(self.damaged(offset, Flaw::Layout("it reaches beyond the end of the file")));
         }
-        let mut buffer = vec![0; bytes as usize];
-        match self.file.read_exact_at(&mut buffer, offset) {
+        match window.get(&*self.file, offset, bytes, self.meta.bytes) {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 Err(self.damaged(offset, Flaw::Layout("the file has lost its end")))
             }
-            read => Ok(read.map(|()| buffer)?),
+            read => Ok(read?),
         }
     }
 
@@ -236,14 +240,41 @@ pub(crate) struct Cursor {
     block: Arc<Block>,
     /// The page that was read last, and which it is.
     page: Option<(usize, Vec<Entry>)>,
+    window: Window,
 }
 
 impl Cursor {
-    /// As [`Block::chunks`].
+    /// The chunks of one series that overlap `range`, in order of time; none if the block has no such series.
     pub(crate) fn chunks(&mut self, series: SeriesNumber, range: TimeRange) -> Result<Vec<Chunk>, BlockError> {
-        let Some(page) = self.block.page_of(series) else { return Ok(Vec::new()) };
+        let (mut chunks, block) = (Vec::new(), Arc::clone(&self.block));
+        self.visit(series, range, |offset, slot, content| {
+            chunks.push(block.chunk(offset, content, slot)?.chunk);
+            Ok(())
+        })?;
+        Ok(chunks)
+    }
+
+    /// The same, not decoded.
+    pub(crate) fn encoded(&mut self, series: SeriesNumber, range: TimeRange) -> Result<Vec<Encoded>, BlockError> {
+        let (mut chunks, block) = (Vec::new(), Arc::clone(&self.block));
+        self.visit(series, range, |offset, slot, content| {
+            chunks.push(Encoded::read(slot, content).map_err(|flaw| block.damaged(offset, flaw))?);
+            Ok(())
+        })?;
+        Ok(chunks)
+    }
+
+    fn visit(
+        &mut self,
+        series: SeriesNumber,
+        range: TimeRange,
+        take: impl FnMut(u64, &Slot, &[u8]) -> Result<(), BlockError>,
+    ) -> Result<(), BlockError> {
+        let Some(page) = self.block.page_of(series) else { return Ok(()) };
         let block = Arc::clone(&self.block);
-        block.chunks_of(self.page(page)?, series, range)
+        self.page(page)?;
+        let Some((_, entries)) = &self.page else { return Ok(()) };
+        block.series(entries, series, range, &mut self.window, take)
     }
 
     /// The least number of a series that is not below `at_least`.

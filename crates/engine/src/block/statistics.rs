@@ -29,6 +29,47 @@ fn are_kept(field_type: FieldType, values: usize) -> bool {
     field_type != FieldType::Str && values >= VALUES_MIN
 }
 
+fn high(cell: u64) -> u32 {
+    (cell >> 32) as u32
+}
+
+/// Values are looked at in so many independent rows, because each step of one waits for the step before.
+const LANES: usize = 4;
+
+/// What is known of every fourth value.
+#[derive(Clone, Copy)]
+struct Lane {
+    min: u64,
+    max: u64,
+    /// Of the lower halves and of the upper halves: by halves no sum over one chunk leaves 64 bits.
+    lows: u64,
+    highs: i64,
+}
+
+impl Default for Lane {
+    fn default() -> Self {
+        Self { min: u64::MAX, max: 0, lows: 0, highs: 0 }
+    }
+}
+
+impl Lane {
+    fn take(&mut self, cell: u64, turn: u64, high: &impl Fn(u64) -> i64) {
+        self.min = self.min.min(cell ^ turn);
+        self.max = self.max.max(cell ^ turn);
+        self.lows += cell & u64::from(u32::MAX);
+        self.highs += high(cell);
+    }
+
+    fn join(self, other: Self) -> Self {
+        Self {
+            min: self.min.min(other.min),
+            max: self.max.max(other.max),
+            lows: self.lows + other.lows,
+            highs: self.highs + other.highs,
+        }
+    }
+}
+
 fn has_sum(field_type: FieldType) -> bool {
     matches!(field_type, FieldType::I64 | FieldType::U64)
 }
@@ -47,14 +88,9 @@ impl Statistics {
                     bits ^ ((bits >> 63).cast_unsigned() >> 1).cast_signed()
                 })
             }
-            FieldType::I64 => {
-                let sum = cells.iter().map(|cell| i128::from(cell.cast_signed())).sum();
-                Self { sum: Some(sum), ..Self::of_cells(cells.iter().copied(), u64::cast_signed) }
-            }
-            FieldType::U64 => {
-                let sum = cells.iter().map(|cell| i128::from(*cell)).sum();
-                Self { sum: Some(sum), ..Self::of_cells(cells.iter().copied(), |cell| cell) }
-            }
+            // The sign bit turned makes the order of signed integers that of unsigned ones.
+            FieldType::I64 => Self::of_whole(cells, 1 << 63, |cell| i64::from(high(cell).cast_signed())),
+            FieldType::U64 => Self::of_whole(cells, 0, |cell| i64::from(high(cell))),
             FieldType::Bool | FieldType::Str => Self::of_cells(cells.iter().copied(), |cell| cell),
         })
     }
@@ -68,6 +104,21 @@ impl Statistics {
             last: cells.clone().next_back().unwrap_or_default(),
             sum: None,
         }
+    }
+
+    /// Of integers, which are in order once the bits of `turn` are turned: `high` gives the upper half of a cell with its sign.
+    fn of_whole(cells: &[u64], turn: u64, high: impl Fn(u64) -> i64) -> Self {
+        let mut lanes = [Lane::default(); LANES];
+        let (whole, rest) = cells.as_chunks::<LANES>();
+        for some in whole {
+            lanes.iter_mut().zip(some).for_each(|(lane, cell)| lane.take(*cell, turn, &high));
+        }
+        rest.iter().for_each(|cell| lanes[0].take(*cell, turn, &high));
+        let all = lanes.into_iter().fold(Lane::default(), Lane::join);
+        let [first, last] = [cells.first(), cells.last()].map(|cell| cell.copied().unwrap_or_default());
+        let sum = Some((i128::from(all.highs) << 32) + i128::from(all.lows));
+        let numbers = cells.len() as u16; // at most the rows of a chunk
+        Self { numbers, min: all.min ^ turn, max: all.max ^ turn, first, last, sum }
     }
 
     pub(super) fn put(&self, out: &mut Vec<u8>) {
@@ -119,6 +170,17 @@ mod tests {
         cells[41] = 0.0_f64.to_bits();
         let least = Statistics::of(FieldType::F64, &cells).map(|seen| seen.min);
         assert_eq!(least, Some((-0.0_f64).to_bits()), "as queries compare");
+    }
+
+    #[test]
+    fn integers_are_compared_with_their_sign_or_without() {
+        let cells: Vec<u64> = (0..101).map(|i: i64| (i * 7_919 % 101 - 50).cast_unsigned()).collect();
+        let of = |kind| Statistics::of(kind, &cells).expect("enough values");
+        let (signed, unsigned) = (of(FieldType::I64), of(FieldType::U64));
+        assert_eq!((signed.min.cast_signed(), signed.max.cast_signed(), signed.sum), (-50, 50, Some(0)));
+        assert_eq!((unsigned.min, unsigned.max), (0, u64::MAX));
+        assert_eq!(unsigned.sum, Some(50 << 64));
+        assert_eq!((signed.first, signed.last, signed.numbers), (cells[0], cells[100], 101));
     }
 
     #[test]

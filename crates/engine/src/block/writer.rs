@@ -12,11 +12,33 @@ use meridian_types::{DatabaseId, FieldType, SeriesNumber};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::layout::{self, Entry, Footer, PAGE_ENTRIES, Slot};
-use super::{BlockMeta, CHUNK_ROWS_MAX, body};
+use super::{BlockMeta, CHUNK_ROWS_MAX, Encoded, body};
 use crate::chunk::Chunk;
 
 /// About as much is written or read at a time.
 pub(super) const PIECE_BYTES: usize = 1 << 20;
+
+/// A chunk to write, in either form.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Piece<'c> {
+    Chunk(&'c Chunk),
+    Encoded(&'c Encoded),
+}
+
+impl Piece<'_> {
+    fn span(&self) -> Option<(i64, i64)> {
+        match self {
+            Self::Chunk(chunk) => chunk.span(),
+            Self::Encoded(encoded) => Some(encoded.span()),
+        }
+    }
+}
+
+impl<'c> From<&'c Chunk> for Piece<'c> {
+    fn from(chunk: &'c Chunk) -> Self {
+        Self::Chunk(chunk)
+    }
+}
 
 /// A block that is being written.
 #[derive(Debug)]
@@ -43,14 +65,15 @@ impl BlockWriter {
     pub(crate) fn series<'c>(
         &mut self,
         number: SeriesNumber,
-        chunks: impl IntoIterator<Item = &'c Chunk>,
+        chunks: impl IntoIterator<Item: Into<Piece<'c>>>,
         types: &dyn Fn(u16) -> FieldType,
     ) -> io::Result<()> {
         let last = self.index.last().map(|entry| entry.number);
         assert!(last.is_none_or(|last| last < number), "series {number} comes after {last:?}");
-        let chunks: Vec<&Chunk> = chunks.into_iter().filter(|chunk| !chunk.times().is_empty()).collect();
-        let (Some(first), Some(end)) = (chunks.first(), chunks.last()) else { return Ok(()) };
-        let (time_min, time_max) = (first.times()[0], end.times()[end.times().len() - 1]);
+        let chunks: Vec<Piece<'_>> =
+            chunks.into_iter().map(Into::into).filter(|chunk| chunk.span().is_some()).collect();
+        let spans = || chunks.iter().filter_map(|chunk| chunk.span());
+        let (Some((time_min, _)), Some((_, time_max))) = (spans().next(), spans().next_back()) else { return Ok(()) };
         let count = u32::try_from(chunks.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
         let offset = self.out.offset();
         let start = self.out.pending.len();
@@ -59,7 +82,10 @@ impl BlockWriter {
         self.out.pending.put_bytes(0, directory_bytes);
         let mut slots: Vec<Slot> = Vec::with_capacity(chunks.len());
         for chunk in chunks {
-            let slot = self.chunk(chunk, types)?;
+            let slot = match chunk {
+                Piece::Chunk(chunk) => self.chunk(chunk, types)?,
+                Piece::Encoded(encoded) => self.encoded(encoded)?,
+            };
             let last = slots.last();
             assert!(last.is_none_or(|last| last.time_max < slot.time_min), "series {number}: {slot:?} after {last:?}");
             slots.push(slot);
@@ -71,6 +97,16 @@ impl BlockWriter {
         self.index.push(Entry { number, chunks: count, offset, bytes, rows, time_min, time_max });
         self.rows += rows;
         self.out.write_if_full()
+    }
+
+    fn encoded(&mut self, encoded: &Encoded) -> io::Result<Slot> {
+        let (offset, start) = (self.out.offset(), self.out.pending.len());
+        self.out.pending.put_slice(encoded.body());
+        layout::seal(self.number, offset, &mut self.out.pending, start);
+        self.points += encoded.size().points;
+        let (time_min, time_max) = encoded.span();
+        let bytes = body::length(self.out.pending.len() - start)?;
+        Ok(Slot { time_min, time_max, bytes, rows: encoded.rows() as u16, columns: encoded.columns() }) // as they were
     }
 
     fn chunk(&mut self, chunk: &Chunk, types: &dyn Fn(u16) -> FieldType) -> io::Result<Slot> {

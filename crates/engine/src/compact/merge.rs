@@ -14,9 +14,9 @@ use crate::block::{BlockWriter, Cursor};
 use crate::error::StoreError;
 use crate::flush::{Writing, needed, write_series};
 use crate::manifest::{BlockRecord, Manifest};
-use crate::merge::Part;
 use crate::read::after;
-use crate::rechunk::{Cuts, rechunk};
+use crate::rechunk::{Cuts, Given, rechunk};
+use crate::sealed::Sealed;
 use crate::series::Identity;
 use crate::store::{Place, Stored};
 use crate::task::{Made, Outcome, Task};
@@ -63,7 +63,7 @@ impl Engine {
             inputs,
             tombstones,
             identities: self.series.iter().map(|s| s.as_ref().map(|s| Arc::clone(s.identity()))).collect(),
-            types: measurements.filter_map(|m| Some((m.home()?.number, m.types()))).collect(),
+            types: measurements.filter_map(|m| Some((m.home()?.number, m.types().into()))).collect(),
             rows_max: self.chunk_rows_max,
             base,
         };
@@ -126,14 +126,14 @@ impl Merge {
         let Some(range) = after(cutoff, TimeRange::ALL) else { return Ok(false) };
         // The partition was respected when the inputs were cut.
         let cuts = Cuts { rows_max: self.rows_max, partition: i64::MAX };
-        let mut cursors: Vec<Cursor> = self.inputs.iter().map(|input| input.block.cursor()).collect();
+        let mut cursors: Vec<Cursor> = self.inputs.iter().map(|input| input.block.cursor_over_all()).collect();
         let (mut at, mut has_rows) = (SeriesNumber(0), false);
         while let Some(number) = next(&mut cursors, at)? {
             // Of a series that is unknown the database was dropped meanwhile.
             if let Some(identity) = self.identities.get(number.0 as usize).and_then(Option::as_ref) {
                 let types = &self.types[&identity.home.number];
-                let parts = self.parts(&mut cursors, identity, range)?;
-                let chunks = rechunk(&parts, types, range, cuts);
+                let given = self.given(&mut cursors, identity, range)?;
+                let chunks = rechunk(&given, types, range, cuts)?;
                 if !chunks.is_empty() {
                     write_series(writer, number, &chunks, types)?;
                     has_rows = true;
@@ -145,15 +145,17 @@ impl Merge {
         Ok(has_rows)
     }
 
-    fn parts(&self, cursors: &mut [Cursor], series: &Identity, range: TimeRange) -> Result<Vec<Part>, StoreError> {
-        let mut parts = Vec::new();
+    fn given(&self, cursors: &mut [Cursor], series: &Identity, range: TimeRange) -> Result<Vec<Given>, StoreError> {
+        let mut given = Vec::new();
         for (input, cursor) in self.inputs.iter().zip(cursors) {
             let hidden: Arc<[TimeRange]> =
                 tombstone::hidden(&self.tombstones, series, input.record.deletes_after()).into();
-            let chunks = cursor.chunks(series.number, range)?;
-            parts.extend(chunks.into_iter().map(|chunk| Part { chunk: Arc::new(chunk), hidden: Arc::clone(&hidden) }));
+            let chunks = cursor.encoded(series.number, range)?.into_iter();
+            let given_here =
+                chunks.map(|one| Given { rows: Sealed::Encoded(Arc::new(one)), hidden: Arc::clone(&hidden) });
+            given.extend(given_here);
         }
-        Ok(parts)
+        Ok(given)
     }
 }
 

@@ -4,7 +4,21 @@ use meridian_dialect::line_protocol::Precision;
 use meridian_proto::v1;
 use meridian_types::{SLOTS, TimeRange};
 
+use bytes::Bytes;
+use meridian_env::Rng;
+use meridian_frame::{Frame, SeriesRef};
+use meridian_types::{Code, SeriesNumber};
+
 use super::*;
+
+/// As a router does that has met no series yet.
+fn prepare(rules: &Rules, source: &Source) -> Result<Prepared, Failure> {
+    super::prepare(rules, &nobody_met(), source)
+}
+
+fn nobody_met() -> AllMet {
+    AllMet::new(&Rng::from_seed(7))
+}
 
 /// A map with one database, two shards of every other slot each, and the given fields of `cpu`.
 fn rules(fields: &[(&str, FieldType)]) -> Rules {
@@ -31,6 +45,7 @@ fn rules(fields: &[(&str, FieldType)]) -> Rules {
         earliest: Timestamp::MIN,
         latest: time(10_000),
         one_frame: false,
+        by_number: true,
         registered: false,
     }
 }
@@ -46,11 +61,11 @@ fn lines(text: &str) -> Source {
 /// `measurement{tags} field=value.. @time` of every row of every frame, by shard and in the frames' order.
 fn rows(prepared: &Prepared) -> Vec<String> {
     let mut out = Vec::new();
-    for bytes in prepared.frames.values().flatten() {
-        let frame = Frame::check(bytes.clone()).expect("a valid frame");
+    for made in prepared.frames.values().flatten() {
+        let frame = Frame::check(made.bytes.clone()).expect("a valid frame");
         for table in frame.tables() {
             for run in table.runs() {
-                let meridian_frame::SeriesRef::Key(key) = &run.series else { panic!("routers send keys") };
+                let SeriesRef::Key(key) = &run.series else { panic!("nobody has told a number") };
                 for row in run.rows.clone() {
                     let fields = table.fields().iter().filter_map(|f| Some(format!("{}={:?}", f.name, f.get(row)?)));
                     let fields = fields.collect::<Vec<_>>().join(" ");
@@ -171,11 +186,14 @@ fn frames_fit_proposals_and_repetitions_are_the_same() {
     let prepared = prepare(&rules, &lines(&text)).expect("no failure of the whole");
     assert_eq!(prepared.frames.len(), 2, "both shards");
     for frames in prepared.frames.values() {
-        assert!(frames.len() > 1 && frames.iter().all(|frame| frame.len() <= limits::PROPOSAL_BYTES_MAX));
+        assert!(frames.len() > 1 && frames.iter().all(|made| made.bytes.len() <= limits::PROPOSAL_BYTES_MAX));
     }
     assert_eq!(rows(&prepared).len(), 60_000);
     let again = prepare(&rules, &lines(&text)).expect("no failure of the whole");
-    assert_eq!(again.frames, prepared.frames);
+    let bytes = |prepared: &Prepared| -> Vec<Bytes> {
+        prepared.frames.values().flatten().map(|made| made.bytes.clone()).collect()
+    };
+    assert_eq!(bytes(&again), bytes(&prepared));
     let one_frame = Rules { one_frame: true, ..rules };
     let failure = prepare(&one_frame, &lines(&text)).expect_err("a request id names one frame a shard");
     assert_eq!(failure.code, Code::OverLimit);
@@ -190,7 +208,7 @@ fn a_frame_that_jumps_over_the_limit_is_cut() {
     let few: String = (0..30_000).map(|i| format!("cpu v=1 {}\n", i % 9_999)).collect();
     let many = names.iter().map(|name| format!("{name}=1")).collect::<Vec<_>>().join(",");
     let prepared = prepare(&rules(&fields), &lines(&format!("{few}cpu {many} 7\n"))).expect("no failure of the whole");
-    let frames: Vec<_> = prepared.frames.values().flatten().map(Bytes::len).collect();
+    let frames: Vec<_> = prepared.frames.values().flatten().map(|made| made.bytes.len()).collect();
     assert!(frames.len() > 1 && frames.iter().all(|len| *len <= limits::PROPOSAL_BYTES_MAX), "{frames:?}");
     assert_eq!(rows(&prepared).len(), 30_001);
 }
@@ -231,4 +249,52 @@ fn a_database_that_is_not_made_yet_tells_good_rows_from_bad() {
 fn nothing_is_nothing() {
     let prepared = prepare(&rules(&[]), &lines("\n# comment\n\n")).expect("no failure of the whole");
     assert!(prepared.frames.is_empty() && prepared.rows == 0 && prepared.refused.total() == 0);
+}
+
+/// The series of all frames, by shard and in the frames' order.
+fn series(prepared: &Prepared) -> Vec<SeriesRef> {
+    let frame = |made: &Made| Frame::check(made.bytes.clone()).expect("a valid frame");
+    let runs = |frame: Frame| -> Vec<SeriesRef> {
+        frame.tables().iter().flat_map(|table| table.runs().iter().map(|run| run.series.clone())).collect()
+    };
+    prepared.frames.values().flatten().map(frame).flat_map(runs).collect()
+}
+
+#[test]
+fn a_series_goes_by_the_number_that_its_shard_has_told() {
+    let mut rules = rules(&[("v", FieldType::F64)]);
+    let text: String = (0..40).map(|i| format!("cpu,host=h{} v={i} {i}\n", i % 10)).collect();
+    let met = nobody_met();
+    let first = super::prepare(&rules, &met, &lines(&text)).expect("no failure of the whole");
+    let by_key = rows(&first);
+    let mut told = 100;
+    for (shard, frames) in &first.frames {
+        for made in frames {
+            assert!(made.by_keys(*shard).is_none(), "it has no number that could be wrong");
+            let frame = Frame::check(made.bytes.clone()).expect("a valid frame");
+            let runs: usize = frame.tables().iter().map(|table| table.runs().len()).sum();
+            let numbers: Vec<_> = (told..).take(runs).map(SeriesNumber).collect();
+            told += runs as u32;
+            made.learn(*shard, &numbers);
+        }
+    }
+    let more = format!("{text}cpu,host=new v=1 7\n");
+    let mut second = super::prepare(&rules, &met, &lines(&more)).expect("no failure of the whole");
+    let mut numbers: Vec<_> = series(&second).iter().filter_map(SeriesRef::number).collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, (100..110).map(SeriesNumber).collect::<Vec<_>>());
+    assert_eq!(series(&second).len(), 11, "and the new one by key");
+
+    for (shard, frames) in &mut second.frames {
+        let keyed = frames.iter().flat_map(|made| made.by_keys(*shard).expect("it has numbers"));
+        *frames = keyed.collect();
+    }
+    let same: Vec<_> = rows(&second).into_iter().filter(|row| !row.contains("new")).collect();
+    assert_eq!(same, by_key, "a shard that knows no number gets the same rows by key");
+    let third = super::prepare(&rules, &met, &lines(&text)).expect("no failure of the whole");
+    assert_eq!(rows(&third), by_key, "wrong numbers are forgotten");
+
+    rules.by_number = false;
+    third.frames.iter().for_each(|(shard, all)| all.iter().for_each(|m| m.learn(*shard, &[SeriesNumber(1); 10])));
+    assert_eq!(rows(&super::prepare(&rules, &met, &lines(&text)).expect("no failure of the whole")), by_key);
 }

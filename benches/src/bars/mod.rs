@@ -1,0 +1,194 @@
+//! `bars`: every bar that was set for the speed and the size of a cluster, measured now and here, and whether it holds.
+//!
+//! A bar that could not be measured does not hold: what is missing must not look like what is good. One measure that fails
+//! takes none of the others with it.
+
+mod disk; // what the disk itself takes
+mod table; // the bars, and what is told of them
+mod writes; // the measures of Meridian alone
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use meridian_env::{Env, real};
+
+use crate::compare::figures::{Comparison, Metric, median};
+use crate::compare::{Bench, CompareError, Rows, compare, install};
+use crate::drive::DriveError;
+use crate::engine::{self, EngineError};
+use crate::load::LoadError;
+use crate::servers::{Product, ServerError, unless_interrupted};
+use table::{BARS, Figure, Measure};
+
+/// Why a measure has no figures.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BarsError {
+    /// A comparison failed, or nothing can be started.
+    #[error(transparent)]
+    Compare(#[from] CompareError),
+    /// A server.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// A run.
+    #[error(transparent)]
+    Drive(#[from] DriveError),
+    /// The rows.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The disk beside the database.
+    #[error("fdatasync beside the database: {0}")]
+    Disk(std::io::Error),
+    /// The storage of one shard.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// Whom a bar names is not here.
+    #[error("{name} is not installed: apt-get install {package}")]
+    NoPeer {
+        /// Who.
+        name: &'static str,
+        /// Debian's package.
+        package: &'static str,
+    },
+}
+
+/// What to measure, and how long.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    bench: Bench,
+    /// Only this measure; may be given more than once. The bars of the others do not hold then.
+    #[arg(long, value_enum)]
+    only: Vec<Measure>,
+    /// Fewer points and runs: to see that it works, not to quote.
+    #[arg(long)]
+    quick: bool,
+    /// Print one JSON object instead of a table.
+    #[arg(long)]
+    json: bool,
+}
+
+/// How much is sent.
+#[derive(Clone, Copy, Debug)]
+struct Effort {
+    runs: u32,
+    lines_points: u64,
+    frames_points: u64,
+    series_points: u64,
+    half_load_seconds: u64,
+    /// Appends and fdatasyncs before, and as many behind.
+    syncs: u32,
+}
+
+const FULL: Effort = Effort {
+    runs: 5,
+    lines_points: 10_000_000,
+    frames_points: 20_000_000,
+    series_points: 20_000_000,
+    half_load_seconds: 30,
+    syncs: 2_000,
+};
+const QUICK: Effort = Effort {
+    runs: 2,
+    lines_points: 2_000_000,
+    frames_points: 4_000_000,
+    series_points: 10_000_000,
+    half_load_seconds: 10,
+    syncs: 500,
+};
+
+/// Makes the measures, and gives the report and whether all bars hold.
+pub(crate) fn start(args: &Args) -> Result<(String, ExitCode), CompareError> {
+    let program = args.bench.program()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CompareError::Start)?;
+    let env = real::env().map_err(CompareError::Start)?;
+    let work = measure(&env, args, &program);
+    let done = runtime.block_on(unless_interrupted(work)).map_err(CompareError::Start)?;
+    let figures = done.ok_or(CompareError::Interrupted)?;
+    let text = if args.json { table::json(&figures) } else { table::table(&figures) };
+    Ok((text, if table::all_hold(&figures) { ExitCode::SUCCESS } else { ExitCode::FAILURE }))
+}
+
+async fn measure(env: &Env, args: &Args, program: &Path) -> Vec<Figure> {
+    let effort = if args.quick { QUICK } else { FULL };
+    let parent = args.bench.parent();
+    let mut figures = Vec::new();
+    for measure in [Measure::Compare, Measure::Frames, Measure::Series, Measure::Engine] {
+        if !args.only.is_empty() && !args.only.contains(&measure) {
+            continue;
+        }
+        let made = match measure {
+            Measure::Compare => lines(env, program, &parent, &effort).await,
+            Measure::Frames => writes::frames(env, program, &parent, &effort).await,
+            Measure::Series => writes::series(env, program, &parent, &effort).await,
+            Measure::Engine => engine_alone(&parent, &effort),
+        };
+        figures.extend(made.unwrap_or_else(|error| missing(measure, &error.to_string())));
+    }
+    figures
+}
+
+/// What a measure that failed leaves of its bars.
+fn missing(measure: Measure, why: &str) -> Vec<Figure> {
+    BARS.iter().filter(|bar| bar.measure == measure).map(|bar| Figure::missing(bar.key, why)).collect()
+}
+
+/// Line protocol, against VictoriaMetrics.
+async fn lines(env: &Env, program: &Path, parent: &Path, effort: &Effort) -> Result<Vec<Figure>, BarsError> {
+    let found = install::find(&[Product::VictoriaMetrics], false)?;
+    if let Some(missing) = found.skipped.first() {
+        return Err(BarsError::NoPeer { name: missing.name, package: missing.package });
+    }
+    let rows = Rows {
+        series: 4_000,
+        fields: 10,
+        rows_per_batch: 10_000,
+        points: effort.lines_points,
+        runs: effort.runs,
+        concurrency: 8,
+        seed: 1,
+    };
+    let comparison = compare(env, program, parent, &rows, &found).await?;
+    let of = |key, metric| ratio(&comparison, key, metric);
+    Ok(vec![of("lines_cpu_ratio", "cpu_seconds_per_million_points"), of("bytes_ratio", "bytes_per_point_and_copy")])
+}
+
+/// The storage of one shard, on this thread.
+fn engine_alone(parent: &Path, effort: &Effort) -> Result<Vec<Figure>, BarsError> {
+    let mut rates = Vec::new();
+    for _ in 0..effort.runs {
+        rates.push(engine::points_per_second(parent, effort.frames_points)?);
+    }
+    let detail = format!("median of {} runs of {} points: write, flush and merge", effort.runs, effort.frames_points);
+    Ok(vec![Figure::new("engine_million_per_second", median(&rates) / 1e6, detail)])
+}
+
+/// Ours by those of the one peer.
+fn ratio(comparison: &Comparison, key: &'static str, metric: &str) -> Figure {
+    let (Some(peer), Some(metric)) = (comparison.peers.first(), Metric::by_key(metric)) else {
+        return Figure::missing(key, "there is no such figure");
+    };
+    let [ours, theirs] = [&comparison.ours, peer].map(|product| metric.median(product));
+    let detail = format!("{}: {ours:.3} by {theirs:.3}, {} turns", metric.name, comparison.ours.runs.len());
+    Figure::new(key, metric.ratio(&comparison.ours, peer), detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compare::figures::tests::comparison;
+
+    #[test]
+    fn a_measure_that_fails_leaves_each_of_its_bars_unknown() {
+        let figures = missing(Measure::Frames, "it broke");
+        assert_eq!(figures.len(), 3);
+        assert!(figures.iter().all(|figure| figure.value == Err("it broke".into())) && !table::all_hold(&figures));
+    }
+
+    #[test]
+    fn a_ratio_names_what_it_is_made_of() {
+        let figure = ratio(&comparison(), "bytes_ratio", "bytes_per_point");
+        assert_eq!(figure.value, Ok(3.0));
+        assert_eq!(figure.detail, "bytes a point on disk, all copies: 1.500 by 0.500, 3 turns");
+        assert!(ratio(&comparison(), "bytes_ratio", "no_such").value.is_err());
+    }
+}

@@ -1,0 +1,62 @@
+//! Rows that do not change any more, in one of two forms: in columns, as they are read, or encoded, as they are kept.
+//!
+//! Which form it is must never show in an answer.
+
+use std::sync::Arc;
+
+use meridian_types::TimeRange;
+
+use crate::block::Encoded;
+use crate::chunk::Chunk;
+use crate::error::StoreError;
+use crate::stats::Size;
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub(crate) enum Sealed {
+    Columns(Arc<Chunk>),
+    Encoded(Arc<Encoded>),
+}
+
+impl Sealed {
+    /// First and last time, if there are rows.
+    pub(crate) fn span(&self) -> Option<(i64, i64)> {
+        match self {
+            Self::Columns(chunk) => chunk.span(),
+            Self::Encoded(encoded) => Some(encoded.span()),
+        }
+    }
+
+    pub(crate) fn rows(&self) -> usize {
+        match self {
+            Self::Columns(chunk) => chunk.times().len(),
+            Self::Encoded(encoded) => encoded.rows(),
+        }
+    }
+
+    /// Whether some row may be inside `range`.
+    pub(crate) fn overlaps(&self, range: TimeRange) -> bool {
+        match self {
+            Self::Columns(chunk) => chunk.overlaps(range),
+            Self::Encoded(encoded) => encoded.overlaps(range),
+        }
+    }
+
+    /// In columns. Fails on what was read from a file and is not what a block may hold.
+    pub(crate) fn chunk(&self) -> Result<Arc<Chunk>, StoreError> {
+        match self {
+            Self::Columns(chunk) => Ok(Arc::clone(chunk)),
+            Self::Encoded(encoded) => match encoded.decode() {
+                Ok(chunk) => Ok(Arc::new(chunk)),
+                Err(flaw) => Err(StoreError::Damaged(format!("a chunk whose checksum is right: {flaw}"))),
+            },
+        }
+    }
+
+    pub(crate) fn size(&self) -> Size {
+        match self {
+            Self::Columns(chunk) => chunk.size(),
+            Self::Encoded(encoded) => encoded.size(),
+        }
+    }
+}
