@@ -99,8 +99,8 @@ impl FrameError {
 
 impl Frame {
     /// Takes bytes for a frame after checking all of them. Total: any bytes give a frame or an error, and memory of no
-    /// more than a small multiple of their size, beside 16 bytes for each of at most
-    /// [`limits::REQUEST_POINTS_MAX`] points.
+    /// more than a small multiple of their size, beside what is unpacked: some hundred bytes a row, each of which may have a
+    /// series of its own, and eight a point. Of either there are [`limits::REQUEST_POINTS_MAX`] at most.
     pub fn check(bytes: Bytes) -> Result<Self, FrameError> {
         let mut reader = Reader::new(check_header(&bytes)?, HEADER_BYTES);
         let mut tables: Vec<Table> = Vec::new();
@@ -167,7 +167,7 @@ fn read_table(reader: &mut Reader<'_>, held: &mut Held) -> Result<Table, FrameEr
     within("rows", rows, limits::REQUEST_POINTS_MAX)?;
     within("fields of one measurement", fields, limits::FIELDS_MAX)?;
     held.add_rows(rows)?;
-    let (series, check) = read_series(reader)?;
+    let (series, check) = read_series(reader, rows)?;
     let runs = read_runs(reader, series, rows)?;
     let times = read_times(reader, rows)?;
     let mut table = Table { measurement, runs, check, times, fields: Vec::new() };
@@ -184,8 +184,11 @@ fn read_table(reader: &mut Reader<'_>, held: &mut Held) -> Result<Table, FrameEr
 }
 
 /// The series of a table, those by key before those by number, and the check of the latter.
-fn read_series(reader: &mut Reader<'_>) -> Result<(Vec<SeriesRef>, u32), FrameError> {
+fn read_series(reader: &mut Reader<'_>, rows: usize) -> Result<(Vec<SeriesRef>, u32), FrameError> {
     let (keys, numbers) = (reader.size()?, reader.size()?);
+    if keys.saturating_add(numbers) > rows {
+        return Err(reader.malformed("a table has more series than rows"));
+    }
     let mut series = Vec::new();
     for _ in 0..keys {
         let length = reader.size()?;
@@ -195,7 +198,6 @@ fn read_series(reader: &mut Reader<'_>) -> Result<(Vec<SeriesRef>, u32), FrameEr
     if numbers == 0 {
         return Ok((series, 0));
     }
-    within("series", numbers, limits::REQUEST_POINTS_MAX)?;
     let column = reader.column()?;
     for number in read_all::<u64>(reader, column, numbers)? {
         let number = u32::try_from(number).map_err(|_| reader.malformed("a series number has over 32 bits"))?;
@@ -207,9 +209,6 @@ fn read_series(reader: &mut Reader<'_>) -> Result<(Vec<SeriesRef>, u32), FrameEr
 /// Each series has exactly one run: so no series is held twice, however large its key.
 fn read_runs(reader: &mut Reader<'_>, series: Vec<SeriesRef>, rows: usize) -> Result<Vec<Run>, FrameError> {
     let column = reader.column()?;
-    if series.len() > rows {
-        return Err(reader.malformed("a table has more series than rows"));
-    }
     let lengths = read_all::<u64>(reader, column, series.len())?;
     let (mut runs, mut start) = (Vec::with_capacity(series.len()), 0);
     for (series, length) in series.into_iter().zip(lengths) {

@@ -285,7 +285,8 @@ fn crafted_tables_are_refused() {
     Crafted { runs: of(&[1, 1]), ..Crafted::default() }.malformed("left over");
     Crafted { runs: of(&[]), ..Crafted::default() }.malformed("cut short");
     Crafted { keys: 0, series: Vec::new(), runs: words(&[0]), ..Crafted::default() }.malformed("add up");
-    Crafted { keys: u32::MAX, ..Crafted::default() }.malformed("key is malformed");
+    Crafted { keys: u32::MAX, ..Crafted::default() }.malformed("more series than rows");
+    Crafted { numbers: 1, ..Crafted::default() }.malformed("more series than rows");
     Crafted { times: plain(&[0; 7]), ..Crafted::default() }.malformed("cut short");
     Crafted { times: plain(&[0; 16]), ..Crafted::default() }.malformed("left over");
     Crafted { times: [words(&[12]), plain(&[0; 8])[4..].to_vec(), vec![0]].concat(), ..Crafted::default() }

@@ -16,6 +16,10 @@ use super::verdict::All;
 use super::{INLINE_BYTES_MAX, Ids, Stored, Unseen, check_birth, earliest, is_made, latest, no_owner};
 use crate::front::Front;
 
+/// What a row and a value take in memory, and of the budget, beside the bytes that they came in.
+const ROW_BYTES: usize = 64;
+const POINT_BYTES: usize = 8;
+
 impl Front {
     /// Stores a frame as a whole or not at all in each of its shards.
     pub(crate) async fn write_frame(&self, context: &Context, request: v1::FrameRequest) -> Result<Stored, Failure> {
@@ -26,6 +30,8 @@ impl Front {
         held.grow_to(request.frame.len())?;
         self.metrics.body_bytes.inc_by(request.frame.len() as u64);
         let frame = self.heavy(request.frame.len(), move || check(request.frame)).await?;
+        // Packed, all of it may have been much smaller.
+        held.grow_to(frame.bytes().len() + ROW_BYTES * frame.rows() + POINT_BYTES * frame.points())?;
         let mut database = self.target(context, &request.database).await?;
         check_times(&frame, &database, ids, clock)?;
         let unseen = unseen(&self.cluster.map(), &database, &frame)?;
