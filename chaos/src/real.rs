@@ -23,7 +23,7 @@ pub(crate) struct Options {
     /// Minutes in which faults come
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1_440))]
     minutes: u64,
-    /// Kinds of faults: kill and pause; as root also partition, powercut, enospc and fsync-error
+    /// Kinds of faults: kill and pause; as root also partition, delay, powercut, enospc and fsync-error
     #[arg(long, value_name = "KIND,…", value_delimiter = ',', default_value = "kill,pause", value_parser = kind)]
     faults: Vec<Kind>,
     /// From what rows and faults are drawn; a fresh one if none is named

@@ -10,7 +10,7 @@ use meridian_types::NodeId;
 
 use crate::record::Record;
 use crate::report::Target;
-use crate::shape::{Lost, Shape};
+use crate::shape::{Lost, LostDisk, Shape};
 use crate::time;
 use crate::trouble::{Layer, Trouble};
 use crate::workload::{self, Clients, Without};
@@ -103,7 +103,7 @@ impl Run {
             let is_over = self.world.step().map_err(|error| failed(&*error))?;
             let now = self.world.sim.elapsed();
             for node in self.world.bury() {
-                if self.is_healed && self.world.shape.lost.is_some_and(|lost| lost.is_wiped && lost.node == node) {
+                if self.is_healed && self.world.shape.lost == Some(Lost { node, disk: LostDisk::Wiped }) {
                     *self.clients.without.lock() = Without::Refused;
                     continue;
                 }
@@ -127,6 +127,11 @@ impl Run {
             // A fault that came last ends after the writes.
             self.recover(now);
             self.trouble(now, is_writing);
+            if let Some(Lost { node, disk: LostDisk::Reverted(before) }) = self.world.shape.lost
+                && now >= CALM.max(writes_end.saturating_sub(before))
+            {
+                self.world.lie(&node.to_string());
+            }
             if !is_writing && !self.is_healed && self.due.is_empty() && self.layers.iter().all(|l| l.on.is_none()) {
                 self.world.heal();
                 self.is_healed = true;
@@ -217,23 +222,33 @@ impl Run {
 
     /// Takes the node that stays away when everything else is well again.
     fn lose(&mut self, now: Duration) {
-        let Some(Lost { node, is_wiped }) = self.world.shape.lost else { return };
+        let Some(Lost { node, disk }) = self.world.shape.lost else { return };
         self.world.crash(&node.to_string());
-        let (kind, detail) =
-            if is_wiped { ("wiped disk", "it must be refused") } else { ("lost node", "it comes back") };
-        self.record.hit(kind, vec![Target::Node(node.to_string())], now..now, detail);
+        let detail = match disk {
+            LostDisk::Kept => "it comes back",
+            LostDisk::Wiped => "it must be refused",
+            LostDisk::Reverted(_) => "it comes back as it was before",
+        };
+        self.record.hit(disk.name(), vec![Target::Node(node.to_string())], now..now, detail);
         *self.clients.without.lock() = Without::Serves;
     }
 
     /// Gives it back, or what is left of it, once the others have served.
     fn find(&mut self) {
         let served = *self.clients.without.lock() == Without::Served;
-        let Some(Lost { node, is_wiped }) = self.world.shape.lost.filter(|_| served) else { return };
-        if is_wiped && self.world.is_down(&node.to_string()) {
-            self.world.parts(&node.to_string()).wipe();
-            self.world.let_end(node);
+        let Some(Lost { node, disk }) = self.world.shape.lost.filter(|_| served) else { return };
+        let host = node.to_string();
+        if self.world.is_down(&host) {
+            match disk {
+                LostDisk::Kept => {}
+                LostDisk::Wiped => {
+                    self.world.parts(&host).wipe();
+                    self.world.let_end(node);
+                }
+                LostDisk::Reverted(_) => self.world.fall_back(&host),
+            }
         }
-        self.world.restart(&node.to_string());
+        self.world.restart(&host);
     }
 
     fn victims(&self, victim: Victim) -> Vec<NodeId> {

@@ -33,8 +33,28 @@ pub(crate) struct Shape {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Lost {
     pub(crate) node: NodeId,
-    /// It comes back without anything on its disk, and must be refused.
-    pub(crate) is_wiped: bool,
+    pub(crate) disk: LostDisk,
+}
+
+/// What a lost node finds on its disk when it comes back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum LostDisk {
+    /// All that it had synced.
+    Kept,
+    /// Nothing: it must be refused.
+    Wiped,
+    /// What it had synced so long before the writes ended: the disk lied about every sync since. The others must bring it up again.
+    Reverted(Duration),
+}
+
+impl LostDisk {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Kept => "lost node",
+            Self::Wiped => "wiped disk",
+            Self::Reverted(_) => "lying disk",
+        }
+    }
 }
 
 /// Troubles of one kind come one after the other, those of different kinds at any time.
@@ -104,12 +124,17 @@ impl Shape {
             rows: one_of(&[8, 8, 8, 50, 250]).into(),
             lost: may_lose.then(|| {
                 let node = NodeId(1 + rng.below(nodes.into()) as u32);
-                Lost { node, is_wiped: rng.chance(0.5) }
+                Lost { node, disk: if rng.chance(0.5) { LostDisk::Wiped } else { LostDisk::Kept } }
             }),
         };
         let more = rng.child("more");
         shape.layers.extend(LayerKind::MORE.into_iter().filter(|_| more.chance(0.2)));
-        shape.lost = shape.lost.filter(|_| !shape.layers.contains(&LayerKind::Files));
+        let may_rot = [LayerKind::Rot, LayerKind::Files].iter().any(|kind| shape.layers.contains(kind));
+        shape.lost = shape.lost.filter(|_| !may_rot);
+        if shape.lost.is_none() && !may_rot && more.chance(0.5) {
+            let (node, ms) = (NodeId(1 + more.below(nodes.into()) as u32), 500 + more.below(6_500));
+            shape.lost = Some(Lost { node, disk: LostDisk::Reverted(Duration::from_millis(ms)) });
+        }
         shape
     }
 
@@ -162,10 +187,11 @@ impl std::fmt::Display for Shape {
             f,
             "{nodes} nodes in {regions} regions, {routers} routers, {shards} shards, up to {rows} rows a request; troubles:"
         )?;
-        let (lost, wiped) = (self.lost.is_some(), self.lost.is_some_and(|lost| lost.is_wiped));
-        let own = [("processes", self.processes), ("transfers", self.transfers), ("lost", lost), ("wiped", wiped)];
+        let own = [("processes", self.processes), ("transfers", self.transfers)];
         let own = own.into_iter().filter(|(_, on)| *on).map(|(name, _)| name);
-        own.chain(self.layers.iter().map(|layer| layer.name())).try_for_each(|name| write!(f, " {name}"))
+        own.chain(self.lost.map(|lost| lost.disk.name()))
+            .chain(self.layers.iter().map(|layer| layer.name()))
+            .try_for_each(|name| write!(f, " {name}"))
     }
 }
 
@@ -183,10 +209,9 @@ mod tests {
             assert!((25..125).contains(&with), "{layer:?} in {with} of 200");
         }
         assert!(shapes.iter().any(|shape| shape.nodes == 9) && shapes.iter().any(|shape| shape.regions == 7));
-        assert!(shapes.iter().any(|shape| shape.lost.is_some_and(|lost| lost.is_wiped)));
-        assert!(
-            shapes.iter().any(|shape| shape.lost.is_some_and(|lost| !lost.is_wiped))
-                && shapes.iter().any(|shape| shape.routers == 3)
-        );
+        assert!(shapes.iter().any(|shape| shape.routers == 3));
+        for name in ["lost node", "wiped disk", "lying disk"] {
+            assert!(shapes.iter().any(|shape| shape.lost.is_some_and(|lost| lost.disk.name() == name)), "{name}");
+        }
     }
 }

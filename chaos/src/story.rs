@@ -238,6 +238,7 @@ impl Teller {
             }
             Action::FillDisk { of }
             | Action::FreeDisk { of }
+            | Action::Lie { of }
             | Action::WipeDisk { of }
             | Action::DamageBlock { of }
             | Action::DamageLog { of }
@@ -441,13 +442,17 @@ fn strike(world: &mut World, action: &Action, host: &str) -> Result<(), String> 
     let ahead = |span: &Span| i64::try_from(span.0.as_nanos()).unwrap_or(i64::MAX);
     match action {
         Action::CrashAfterFsync { .. } => world.crash_after_sync(host),
-        Action::Crash { .. } => world.crash(host),
+        Action::Crash { .. } => {
+            world.crash(host);
+            world.fall_back(host);
+        }
         Action::Restart { .. } => world.restart(host),
         Action::Pause { .. } => world.hold(host),
         Action::Resume { .. } => world.release(host),
         Action::FillDisk { .. } => world.strike(&Trouble::Full { node: node()?, bytes: 0 }),
         Action::FreeDisk { .. } => world.lift(&Trouble::Full { node: node()?, bytes: 0 }),
         Action::FailFsync { .. } => world.strike(&Trouble::FailSync { node: node()? }),
+        Action::Lie { .. } => world.lie(host),
         Action::WipeDisk { .. } => {
             must_be_down(world)?;
             world.parts(host).wipe();

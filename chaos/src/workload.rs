@@ -13,7 +13,7 @@ use meridian_trial::{
 use parking_lot::Mutex;
 
 use crate::invariants::{self, Invariants, Look, Role, Seen};
-use crate::shape::Shape;
+use crate::shape::{LostDisk, Shape};
 use crate::world::{Starts, World};
 
 const SERIES: u32 = 24;
@@ -206,7 +206,7 @@ async fn judge(env: &Env, shape: &Shape, clients: &Clients) -> Result<Checked, B
         }
         serves(env, shape, &clients.load).await?;
         *clients.without.lock() = Without::Served;
-        if lost.is_wiped {
+        if lost.disk == LostDisk::Wiped {
             refused(env, clients).await?;
             return serves(env, shape, &clients.load).await;
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use meridian_client::connect;
-use meridian_env::sim::{Faults, SimHost, seed_ambient};
+use meridian_env::sim::{Faults, Image, SimHost, seed_ambient};
 use meridian_env::{Env, Rng, deadline};
 use meridian_node::{Addresses, LogSettings, StorageSettings, Timing};
 use meridian_proto::v1::admin_client::AdminClient;
@@ -33,6 +33,8 @@ pub(crate) struct World {
     halted: BTreeSet<String>,
     /// Whose power goes once a disk has synced more often than that.
     doomed: BTreeMap<String, u64>,
+    /// What the disks that lie have for certain.
+    lying: BTreeMap<String, Image>,
     starts: Starts,
     ended: Arc<Mutex<Ended>>,
     rng: Rng,
@@ -79,8 +81,8 @@ impl World {
             .tcp_capacity(65_536)
             .rng_seed(rng.child("network").u64())
             .build();
-        let (hosts, down, halted, doomed, starts) = <_>::default();
-        let mut world = Self { sim, shape, hosts, down, halted, doomed, starts, ended: Arc::default(), rng };
+        let (hosts, down, halted, doomed, lying, starts) = <_>::default();
+        let mut world = Self { sim, shape, hosts, down, halted, doomed, lying, starts, ended: Arc::default(), rng };
         tracing::info!(shape = %world.shape, "the world");
         for node in world.shape.nodes() {
             world.start_node(node);
@@ -172,6 +174,18 @@ impl World {
     /// The power of a host goes within a millisecond of the end of its next sync.
     pub(crate) fn crash_after_sync(&mut self, host: &str) {
         self.doomed.insert(host.to_owned(), self.hosts[host].disk().syncs());
+    }
+
+    /// From here on the disk of a host lies about every sync, if it does not already.
+    pub(crate) fn lie(&mut self, host: &str) {
+        if !self.lying.contains_key(host) {
+            self.lying.insert(host.to_owned(), self.hosts[host].image());
+        }
+    }
+
+    /// A host that is down has lost what its disk lied about, if it did.
+    pub(crate) fn fall_back(&mut self, host: &str) {
+        self.lying.remove(host).into_iter().for_each(|image| self.hosts[host].revert(image));
     }
 
     /// From here on this node may end by itself, for whatever reason.

@@ -93,6 +93,7 @@ language! {
         FillDisk: "fill the disk of" of: Nodes;
         FreeDisk: "free the disk of" of: Nodes;
         /// All is gone. The node must be down.
+        Lie: "lie about the fsyncs of" of: Nodes;
         WipeDisk: "wipe the disk of" of: Nodes;
         /// A bit in a file of rows is wrong.
         DamageBlock: "damage a block of" of: Nodes;

@@ -105,6 +105,9 @@ impl Groups {
             // A leader that came back in its old term could give an index twice: its last entries may be lost here and kept
             // elsewhere. Nor does it know what it had committed, so that its reads would go back.
             enable_leader_restore: Some(false),
+            // A disk that lied about its syncs brings its replica back without what it acknowledged: the leader sends that again.
+            // Otherwise one such disk would end the leaders of all its groups.
+            allow_log_reversion: Some(true),
             ..Config::default()
         };
         let raft = raft.validate().map_err(|e| Halt::new(format!("the Raft settings do not fit together: {e}")))?;

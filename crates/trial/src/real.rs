@@ -1,10 +1,11 @@
 //! The trial of real processes: the clients and the judge of every trial, while the machine's own kernel kills processes, stops
-//! them, drops their packets, cuts the power of their disks, fills these and fails to sync them.
+//! them, drops and delays their packets, cuts the power of their disks, fills these and fails to sync them.
 //!
 //! What happens follows from a seed, but when it hits is up to the machine: a failure comes again by and by, not at once.
 
 mod cluster; // the processes
 mod disk; // a file system a node
+mod link; // a wire that can be slow
 mod network; // a namespace a node
 mod plan; // what is done to them
 mod process; // one process
@@ -232,6 +233,13 @@ async fn apply(env: &Env, cluster: &mut Cluster, step: Step) -> Result<String, B
         }
         Deed::Cut(cut, _) => {
             nodes.iter().try_for_each(|node| cluster.network()?.cut(cut, *node).map_err(Broken::from))?;
+            env.clock.sleep(lasts).await;
+            cluster.network()?.heal()?;
+        }
+        Deed::Delay(ms, _) => {
+            for node in &nodes {
+                cluster.network()?.delay(*node, Duration::from_millis(ms));
+            }
             env.clock.sleep(lasts).await;
             cluster.network()?.heal()?;
         }

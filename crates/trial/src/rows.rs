@@ -17,6 +17,8 @@ const BASE_NANOS: i64 = 1_760_000_000_000_000_000;
 /// Data time between two new rows.
 const STEP_NANOS: i64 = 1_000_000;
 const DAY_NANOS: i64 = 24 * 3_600 * 1_000_000_000;
+/// The fields come at this serial number times powers of two.
+const FIELDS_COME: i64 = 25;
 /// Rows that later ones may overwrite or delete: each place is written a few times, none for ever.
 const RECENT_ROWS: usize = 256;
 
@@ -73,6 +75,15 @@ impl Field {
 
     fn bit(self) -> u8 {
         1 << self as u8
+    }
+
+    /// From which row on a measurement has it: one comes after the other, so that again and again somebody does not know yet what
+    /// another has just written. The serial number is there from the first row on.
+    fn begins_at(self, measurement: usize) -> i64 {
+        match self as usize {
+            0 => 0,
+            at => FIELDS_COME << (at * MEASUREMENTS.len() + measurement),
+        }
     }
 }
 
@@ -196,8 +207,11 @@ impl Generator {
             Some(place) if self.rng.below(10) < 3 => place,
             _ => self.new_place(),
         };
-        // Every row has a field: the bits are not all zero.
-        let fields = 1 + self.rng.below((1 << Field::ALL.len()) - 1) as u8;
+        let drawn = 1 + self.rng.below((1 << Field::ALL.len()) - 1) as u8;
+        let is_there = |field: &Field| self.serial >= field.begins_at(series.measurement());
+        let fields = Field::ALL.into_iter().filter(is_there).fold(0, |bits, field| bits | field.bit() & drawn);
+        // Every row has a field.
+        let fields = if fields == 0 { Field::Serial.bit() } else { fields };
         Row { serial: self.serial, series, time, fields }
     }
 

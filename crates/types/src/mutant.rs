@@ -55,6 +55,8 @@ mutants! {
     ServeDamaged = "serve-damaged",
     /// A repeated request is applied again.
     ApplyTwice = "apply-twice",
+    /// A router plans by the map that it has, new enough or not.
+    StaleMap = "stale-map",
 }
 
 impl Mutant {

@@ -17,6 +17,10 @@ pub struct SimCatalogues {
     state: Arc<Mutex<State>>,
 }
 
+/// What the stores hold at one moment.
+#[derive(Debug)]
+pub(super) struct Image(BTreeMap<PathBuf, Contents>);
+
 #[derive(Debug)]
 struct State {
     life: u64,
@@ -25,7 +29,7 @@ struct State {
     stores: BTreeMap<PathBuf, Contents>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Contents {
     open: bool,
     damaged: bool,
@@ -58,6 +62,16 @@ impl SimCatalogues {
     /// Everything in them is gone. For a host that is down.
     pub fn wipe(&self) {
         self.state.lock().stores.clear();
+    }
+
+    pub(super) fn image(&self) -> Image {
+        let closed = |store: &Contents| Contents { open: false, ..store.clone() };
+        Image(self.state.lock().stores.iter().map(|(dir, store)| (dir.clone(), closed(store))).collect())
+    }
+
+    /// What was committed since `image` was lost all the same. For a host that is down.
+    pub(super) fn revert(&self, image: Image) {
+        self.state.lock().stores = image.0;
     }
 
     /// Makes the next open of the store in `dir` fail, until it is destroyed.

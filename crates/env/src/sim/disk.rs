@@ -41,6 +41,13 @@ pub struct SimDisk {
     state: Arc<Mutex<State>>,
 }
 
+/// What a disk holds for certain at one moment.
+#[derive(Debug)]
+pub(super) struct Image {
+    dirs: BTreeSet<PathBuf>,
+    files: Vec<(PathBuf, Vec<u8>)>,
+}
+
 type Node = Arc<Mutex<Content>>;
 
 #[derive(Debug)]
@@ -184,6 +191,23 @@ impl SimDisk {
         state.dirs = roots();
         state.names.clear();
         state.durable.clear();
+        state.pending.clear();
+    }
+
+    /// What would be found if the power went now and nothing survived that is not synced.
+    pub(super) fn image(&self) -> Image {
+        let state = self.state.lock();
+        let files = state.durable.iter().map(|(path, node)| (path.clone(), node.lock().durable().to_vec()));
+        Image { dirs: state.dirs.clone(), files: files.collect() }
+    }
+
+    /// What was synced since `image` was lost all the same. For a host that is down.
+    pub(super) fn revert(&self, image: Image) {
+        let state = &mut *self.state.lock();
+        state.dirs = image.dirs;
+        state.durable =
+            image.files.into_iter().map(|(path, bytes)| (path, Arc::new(Mutex::new(Content::of(bytes))))).collect();
+        state.names = state.durable.clone();
         state.pending.clear();
     }
 

@@ -34,6 +34,13 @@ pub fn seed_ambient(seed: u64) {
     AmbientRng::seed(seed);
 }
 
+/// What the disk and the stores of a host hold for certain at one moment.
+#[derive(Debug)]
+pub struct Image {
+    disk: disk::Image,
+    catalogues: catalogue::Image,
+}
+
 /// What survives a crash of one host: its disk, its stores, its clock's error. Clones are the same host.
 #[derive(Clone, Debug)]
 pub struct SimHost {
@@ -98,6 +105,17 @@ impl SimHost {
     pub fn wipe(&self) {
         self.disk.wipe();
         self.catalogues.wipe();
+    }
+
+    /// What is durable now: to what a disk that lies about every sync from here on falls back when its power goes.
+    pub fn image(&self) -> Image {
+        Image { disk: self.disk.image(), catalogues: self.catalogues.image() }
+    }
+
+    /// Its disk has lied about every sync since `image`. For a host that is down.
+    pub fn revert(&self, image: Image) {
+        self.disk.revert(image.disk);
+        self.catalogues.revert(image.catalogues);
     }
 
     /// From here on each job that writes files waits so many milliseconds longer than by itself.

@@ -1,9 +1,12 @@
-//! A network namespace for each node, all on one bridge, in which packets can be dropped. Never touches the machine's own
-//! network: the trial itself is in a namespace of its own.
+//! A network namespace for each node, all on one bridge, in which packets can be dropped and delayed. Never touches the machine's
+//! own network: the trial itself is in a namespace of its own.
 
 use std::io;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
+use super::link::Link;
 use super::plan::Cut;
 use super::tool;
 
@@ -13,6 +16,8 @@ pub(super) const HERE: &str = "192.0.2.1";
 #[derive(Debug)]
 pub(super) struct Network {
     nodes: usize,
+    /// Of each node to the bridge.
+    links: Vec<Link>,
 }
 
 impl Network {
@@ -34,10 +39,11 @@ impl Network {
         ] {
             tool::run(words)?;
         }
+        let mut links = Vec::new();
         for (node, (name, address)) in (0..nodes).map(|node| (node, (name(node), address(node)))) {
+            tool::run(&format!("ip netns add {name}"))?;
+            links.push(Link::make(&format!("to-{name}"), "eth0", &namespace(node))?);
             for words in [
-                format!("ip netns add {name}"),
-                format!("ip link add to-{name} type veth peer name eth0 netns {name}"),
                 format!("ip link set to-{name} master bridge up"),
                 format!("ip -n {name} addr add {address}/24 dev eth0"),
                 format!("ip -n {name} link set eth0 up"),
@@ -50,14 +56,14 @@ impl Network {
                 nft(node, &format!("add chain ip cut {chain} {{ type filter hook {chain} priority 0; }}"))?;
             }
         }
-        Ok(Self { nodes })
+        Ok(Self { nodes, links })
     }
 
     /// `program` as a command in the namespace of `node`: of the same pid.
-    pub(super) fn command(node: usize, program: &std::path::Path) -> Command {
+    pub(super) fn command(node: usize, program: &Path) -> Command {
         // Not by `ip netns exec`: that makes a mount namespace too, which holds on to the file systems of all nodes.
         let mut command = Command::new("nsenter");
-        command.arg(format!("--net=/run/netns/{}", name(node))).arg(program);
+        command.arg(format!("--net={}", namespace(node).display())).arg(program);
         command
     }
 
@@ -77,8 +83,14 @@ impl Network {
         }
     }
 
-    /// All packets arrive again.
+    /// Whatever a node sends or gets takes so much longer.
+    pub(super) fn delay(&self, node: usize, by: Duration) {
+        self.links[node].delay(by);
+    }
+
+    /// All packets arrive again, and at once.
     pub(super) fn heal(&self) -> io::Result<()> {
+        self.links.iter().for_each(|link| link.delay(Duration::ZERO));
         (0..self.nodes).try_for_each(|node| nft(node, "flush table ip cut"))
     }
 }
@@ -90,6 +102,11 @@ pub(super) fn address(node: usize) -> String {
 
 fn name(node: usize) -> String {
     format!("n{}", node + 1)
+}
+
+/// The file that stands for a node's namespace.
+fn namespace(node: usize) -> PathBuf {
+    Path::new("/run/netns").join(name(node))
 }
 
 /// Nothing that `from` sends arrives at `to`.

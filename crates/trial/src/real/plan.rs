@@ -15,6 +15,8 @@ pub enum Kind {
     Pause,
     /// Packets that do not arrive: from some or all, in one direction or both, or by chance.
     Partition,
+    /// Packets that arrive late.
+    Delay,
     /// What was not synced is gone, on one node or on all at once.
     PowerCut,
     /// A disk without space.
@@ -25,8 +27,8 @@ pub enum Kind {
 
 impl Kind {
     /// All there are.
-    pub const ALL: [Self; 6] =
-        [Self::Kill, Self::Pause, Self::Partition, Self::PowerCut, Self::FullDisk, Self::FailingSync];
+    pub const ALL: [Self; 7] =
+        [Self::Kill, Self::Pause, Self::Partition, Self::Delay, Self::PowerCut, Self::FullDisk, Self::FailingSync];
 
     /// How it is called.
     pub fn name(self) -> &'static str {
@@ -34,6 +36,7 @@ impl Kind {
             Self::Kill => "kill",
             Self::Pause => "pause",
             Self::Partition => "partition",
+            Self::Delay => "delay",
             Self::PowerCut => "powercut",
             Self::FullDisk => "enospc",
             Self::FailingSync => "fsync-error",
@@ -74,6 +77,8 @@ pub(crate) enum Deed {
     Kill(Victim),
     Pause(Victim),
     Cut(Cut, Victim),
+    /// Whatever it sends or gets takes so many milliseconds longer.
+    Delay(u64, Victim),
     PowerCut(Victim),
     FillDisk(Victim),
     FailSyncs(Victim),
@@ -85,6 +90,7 @@ impl Deed {
             Self::Kill(who)
             | Self::Pause(who)
             | Self::Cut(_, who)
+            | Self::Delay(_, who)
             | Self::PowerCut(who)
             | Self::FillDisk(who)
             | Self::FailSyncs(who) => who,
@@ -99,6 +105,7 @@ impl Deed {
             Self::Kill(_) => "kill".to_owned(),
             Self::Pause(_) => "pause".to_owned(),
             Self::Cut(cut, _) => format!("{cut:?} network").to_lowercase(),
+            Self::Delay(ms, _) => format!("link {ms} ms late"),
             Self::PowerCut(_) => "power cut".to_owned(),
             Self::FillDisk(_) => "full disk".to_owned(),
             Self::FailSyncs(_) => "failing sync".to_owned(),
@@ -160,7 +167,7 @@ impl Iterator for Plan {
         let lasts = match deed {
             Deed::Kill(_) | Deed::PowerCut(_) => self.ms(100, 1_500),
             Deed::Pause(_) => self.ms(200, 3_000),
-            Deed::Cut(..) => self.ms(500, 4_000),
+            Deed::Cut(..) | Deed::Delay(..) => self.ms(500, 4_000),
             // Until what waits to be flushed fills the log or the memory.
             Deed::FillDisk(_) => self.ms(5_000, 25_000),
             Deed::FailSyncs(_) => self.ms(3_000, 5_000),
@@ -182,6 +189,13 @@ fn cards(kind: Kind) -> Vec<Card> {
             (|who| Deed::Cut(Cut::Apart, who), Node),
             (|who| Deed::Cut(Cut::Bridge, who), Node),
             (|who| Deed::Cut(Cut::Lossy, who), Node),
+        ],
+        // As far as another continent, a satellite, and a network that is ill: longer than elections are waited for.
+        Kind::Delay => vec![
+            (|who| Deed::Delay(50, who), Leader),
+            (|who| Deed::Delay(250, who), Leader),
+            (|who| Deed::Delay(1_000, who), Leader),
+            (|who| Deed::Delay(250, who), Node),
         ],
         Kind::PowerCut => vec![(Deed::PowerCut, Node), (Deed::PowerCut, Leader), (Deed::PowerCut, All)],
         Kind::FullDisk => vec![(Deed::FillDisk, Node), (Deed::FillDisk, Leader), (Deed::FillDisk, All)],

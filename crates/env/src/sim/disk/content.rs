@@ -50,6 +50,15 @@ pub(super) struct Content {
 }
 
 impl Content {
+    /// A file that holds this for certain.
+    pub(super) fn of(durable: Vec<u8>) -> Self {
+        Self { durable, pending: Vec::new() }
+    }
+
+    pub(super) fn durable(&self) -> &[u8] {
+        &self.durable
+    }
+
     pub(super) fn len(&self) -> u64 {
         self.pending.iter().map(Write::end).fold(self.durable.len() as u64, u64::max)
     }
