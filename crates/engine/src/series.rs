@@ -125,21 +125,31 @@ impl Series {
         points
     }
 
+    /// Rows at which the tail is full. The first time that comes earlier, for each series elsewhere: series that are written
+    /// alike, as those of one agent are, would all be encoded at once, and whoever writes then would wait for all.
+    fn tail_rows(&self, rows_max: usize) -> usize {
+        match self.sealed.is_empty() {
+            true => rows_max - self.identity.number.0 as usize % (rows_max - rows_max / 8).max(1),
+            false => rows_max,
+        }
+    }
+
     /// The same of the rows `run`, as [`Tail::extend`] does.
     pub(crate) fn extend(&mut self, rows: &mut Rows<'_>, run: Range<usize>, types: &[FieldType], rows_max: usize) {
         let mut at = run.start;
         while at < run.end {
-            let room = rows_max.saturating_sub(self.tail.len()).max(1);
+            let tail_rows = self.tail_rows(rows_max);
+            let room = tail_rows.saturating_sub(self.tail.len()).max(1);
             let end = run.end.min(at + room.min(rows.piece()));
             let stride = rows.stride();
-            self.tail.extend(rows.words(at..end), stride, rows_max);
+            self.tail.extend(rows.words(at..end), stride, tail_rows);
             self.encode_if_full(types, rows_max);
             at = end;
         }
     }
 
     fn encode_if_full(&mut self, types: &[FieldType], rows_max: usize) {
-        if self.tail.is_full(rows_max) {
+        if self.tail.is_full(self.tail_rows(rows_max)) {
             let chunk = Chunk::seal(&self.tail);
             self.tail.clear();
             let encoded = Encoded::of(&chunk, &|column| types[usize::from(column)]);

@@ -1,4 +1,4 @@
-//! Makes the next segment while the current one fills, and waits while there is no space for it.
+//! Makes the next segment while the current one fills, twice as fast as that does, and waits while there is no space for it.
 //!
 //! Never begins a segment: that is the writer's. A full disk is no failure here, since it passes: whoever needs space tries
 //! again every second, and the log says meanwhile that the disk is full. Every other error ends the log.
@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use meridian_env::{Class, Clock, Disk, File, Halt, Work, is_full, run};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::segment::{self, Unprepared};
@@ -16,6 +17,11 @@ use super::shared::Shared;
 
 /// How long until space is looked for again.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// Steps in which a segment is made: commits of the log, which clients wait for, come in between.
+const STEPS: u64 = 32;
+/// A step is no smaller.
+const STEP_BYTES_MIN: u64 = 16 << 10;
 
 /// Why the writer stops.
 #[derive(Debug)]
@@ -73,25 +79,69 @@ pub(super) struct Maker {
     pub(super) shared: Arc<Shared>,
 }
 
-impl Maker {
-    /// Begins to make segment `number`, of the file `spare` if there is one. Call within a runtime.
-    pub(super) fn start(&self, number: u64, spare: Option<Arc<dyn File>>) -> JoinHandle<Result<Arc<dyn File>, Stop>> {
-        tokio::spawn(self.clone().make(number, spare))
+/// A segment that is being made.
+pub(super) struct Making {
+    pub(super) number: u64,
+    task: JoinHandle<Result<Arc<dyn File>, Stop>>,
+    /// How many bytes of it there should be.
+    wanted: watch::Sender<u64>,
+}
+
+impl Making {
+    /// The segment before it is written up to `offset`.
+    pub(super) fn keep_ahead_of(&self, offset: u64) {
+        self.wanted.send_replace(2 * offset);
     }
 
-    async fn make(self, number: u64, mut spare: Option<Arc<dyn File>>) -> Result<Arc<dyn File>, Stop> {
+    /// Waits for all of it.
+    pub(super) async fn made(self) -> Result<Arc<dyn File>, Stop> {
+        self.wanted.send_replace(u64::MAX);
+        let stopped = |_| Err(Stop::Failed(Halt::new("the job that makes log segments was stopped")));
+        self.task.await.unwrap_or_else(stopped)
+    }
+
+    /// Leaves it as it is, once nothing is done to it any more.
+    pub(super) async fn stop(self) {
+        drop(self.wanted);
+        // Whether it was made is no matter by now.
+        drop(self.task.await);
+    }
+}
+
+impl Maker {
+    /// Begins to make segment `number`, of the file `spare` if there is one. Call within a runtime.
+    pub(super) fn start(&self, number: u64, spare: Option<Arc<dyn File>>) -> Making {
+        let (wanted, asked) = watch::channel(0);
+        Making { number, task: tokio::spawn(self.clone().make(number, spare, asked)), wanted }
+    }
+
+    async fn make(
+        self,
+        number: u64,
+        mut spare: Option<Arc<dyn File>>,
+        mut wanted: watch::Receiver<u64>,
+    ) -> Result<Arc<dyn File>, Stop> {
         let mut space = SpaceWait::new(&self.shared, &self.clock);
+        let mut made = 0;
         loop {
-            let (disk, dir, bytes, file) = (Arc::clone(&self.disk), self.dir.clone(), self.bytes, spare.take());
+            if made > 0 && wanted.wait_for(|wanted| *wanted >= made).await.is_err() {
+                return Err(Stop::Ended);
+            }
+            let to = self.bytes.min(made + STEP_BYTES_MIN.max(self.bytes / STEPS));
+            let (disk, dir, file) = (Arc::clone(&self.disk), self.dir.clone(), spare.take());
             // Not among the files that are written in the background: what acks wait for must not queue behind a flush.
-            let job = move || segment::prepare(&*disk, &dir, number, bytes, file);
+            let job = move || segment::prepare(&*disk, &dir, number, to, file);
             match run(&*self.work, Class::Log, job).await {
-                Ok(file) => {
+                Ok(file) if to == self.bytes => {
                     self.shared.prepared(number, self.bytes);
                     return Ok(file);
                 }
+                Ok(file) => (made, spare) = (to, Some(file)),
                 Err(Unprepared::Failed(halt)) => return Err(Stop::Failed(halt)),
-                Err(Unprepared::Full(why)) => space.wait(&why).await?,
+                Err(Unprepared::Full(why)) => {
+                    made = 0;
+                    space.wait(&why).await?;
+                }
             }
         }
     }

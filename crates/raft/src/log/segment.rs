@@ -119,8 +119,8 @@ pub(super) enum Unprepared {
     Failed(Halt),
 }
 
-/// Makes segment `number`: zeros of `bytes` bytes, durable under its name, not yet in use. `spare` is its file if one is there,
-/// with zeros and nothing else in it.
+/// Makes the first `bytes` bytes of segment `number`: zeros, durable under its name, not yet in use. `spare` is its file if one is
+/// there, with zeros and nothing else in it.
 pub(super) fn prepare(
     disk: &dyn Disk,
     dir: &Path,

@@ -8,9 +8,8 @@ use std::sync::Arc;
 
 use meridian_env::{Class, File, Halt, run};
 use meridian_types::Mutant;
-use tokio::task::JoinHandle;
 
-use super::ahead::{Maker, Stop};
+use super::ahead::{Maker, Making, Stop};
 use super::index::{Points, step_points};
 use super::record::{Key, commit_span, encode_commit};
 use super::recover::Resume;
@@ -23,14 +22,11 @@ pub(super) struct Writer {
     batch_bytes_max: usize,
     /// The groups as of what is written, which is what a checkpoint must say.
     points: BTreeMap<Key, Points>,
-    /// Number of the segment after the current one, which is made while that one fills; `None` once it could not be made.
-    next: Option<(u64, Making)>,
+    /// The segment after the current one, which is made while that one fills; `None` once it could not be made.
+    next: Option<Making>,
     /// Reused from commit to commit.
     buffer: Vec<u8>,
 }
-
-/// A segment that is being made.
-type Making = JoinHandle<Result<Arc<dyn File>, Stop>>;
 
 /// The segment that is being written.
 struct Current {
@@ -59,16 +55,16 @@ impl Writer {
             Err((Stop::Failed(halt), under_way)) => shared.fail(halt, under_way),
             Err((Stop::Ended, under_way)) => shared.give_up(under_way),
         }
-        // Whoever opens this log next must not meet a file that is still being made. Whether it was is no matter by now.
-        if let Some((_, made)) = self.next {
-            drop(made.await);
+        // Whoever opens this log next must not meet a file that is still being made.
+        if let Some(next) = self.next {
+            next.stop().await;
         }
     }
 
     async fn write_all(&mut self, resume: Resume) -> Result<(), Stopped> {
         let shared = Arc::clone(&self.maker.shared);
         let Resume { previous, previous_end, number, spare, unused } = resume;
-        self.next = Some((number, self.maker.start(number, spare)));
+        self.next = Some(self.maker.start(number, spare));
         let mut current = self.begin(previous, previous_end).await.map_err(|stop| (stop, Vec::new()))?;
         shared.add_unused(unused);
         while let Some(batch) = shared.next_batch(self.batch_bytes_max).await {
@@ -106,6 +102,7 @@ impl Writer {
         }
         self.maker.shared.count_commit(buffer.len() as u64, self.maker.clock.now() - begun);
         current.offset += buffer.len() as u64;
+        self.next.iter().for_each(|next| next.keep_ahead_of(current.offset));
         self.buffer = buffer;
         for (key, record) in batch.records() {
             step_points(&mut self.points, key, record).expect("it was checked when it was queued");
@@ -130,10 +127,10 @@ impl Writer {
 
     /// Goes on in the next segment, as soon as there is space for one. All of the one before is synced.
     async fn begin(&mut self, previous: u64, previous_end: u64) -> Result<Current, Stop> {
-        let (number, made) = self.next.take().expect("the writer ends when a segment could not be made");
-        let stopped = |_| Err(Stop::Failed(Halt::new("the job that makes log segments was stopped")));
-        let file = made.await.unwrap_or_else(stopped)?;
-        self.next = Some((number + 1, self.maker.start(number + 1, None)));
+        let next = self.next.take().expect("the writer ends when a segment could not be made");
+        let number = next.number;
+        let file = next.made().await?;
+        self.next = Some(self.maker.start(number + 1, None));
         let reserved = self.maker.bytes;
         let opening = segment::opening_bytes(&self.points);
         if opening > reserved {
