@@ -12,7 +12,7 @@ use bytes::Bytes;
 use meridian_engine::{Engine, Point, StoreError, WriteRefused};
 use meridian_env::{Env, real};
 use meridian_frame::{Frame, FrameBuilder, FrameError, PushError};
-use meridian_query::{Column, Plan};
+use meridian_query::{Column, Needed, Plan};
 use meridian_types::{DatabaseId, FieldType, KeyError, SeriesNumber, TimeRange, Timestamp};
 
 use crate::cpu::{self, CpuError, ThreadTime};
@@ -271,7 +271,7 @@ impl<'a> Run<'a> {
         let fields = shape.field_names().into_iter().map(|name| (name, FieldType::I64));
         let plan = Plan::builder(MEASUREMENT, TimeRange::ALL).fields(fields).build().expect("the names differ");
         let (mut found, mut found_sum, mut rows) = (0, 0, 0);
-        for series in self.engine.view(DATABASE, &plan).series() {
+        for series in self.engine.view(DATABASE, &plan).series(&Needed::of(&plan)) {
             let series = series?;
             rows += series.times.len() as u64;
             for column in series.columns.iter().flatten() {

@@ -45,8 +45,16 @@ impl Part {
 pub(crate) struct Merged {
     /// In log order.
     parts: Vec<Part>,
+    rows: Rows,
+}
+
+/// Which rows there are.
+#[derive(Debug)]
+enum Rows {
+    /// All of some rows of a part, and then of another one, which all come later.
+    Runs(Vec<(usize, Range<usize>)>),
     /// By time, and those of one time in log order.
-    rows: Vec<Source>,
+    Single(Vec<Source>),
 }
 
 /// Where a row, or a part of it, comes from.
@@ -60,6 +68,9 @@ struct Source {
 impl Merged {
     /// Merges `parts`, which are in log order.
     pub(crate) fn new(parts: Vec<Part>, range: TimeRange, columns: &[u16]) -> Self {
+        if let Some(runs) = runs(&parts, range, columns) {
+            return Self { parts, rows: Rows::Runs(runs) };
+        }
         let mut rows = Vec::new();
         for (found, part) in parts.iter().zip(0..) {
             let wanted: Vec<&Column> = columns.iter().filter_map(|number| found.chunk.column(*number)).collect();
@@ -67,14 +78,22 @@ impl Merged {
             rows.extend(full.map(|(time, row)| Source { time, part, row: row as u32 }));
         }
         rows.sort_by_key(|source| source.time); // stable, and linear on parts that follow each other in time
-        Self { parts, rows }
+        Self { parts, rows: Rows::Single(rows) }
     }
 
     /// The times of the rows, strictly increasing.
     pub(crate) fn times(&self) -> Vec<i64> {
-        let mut times: Vec<i64> = self.rows.iter().map(|source| source.time).collect();
-        times.dedup();
-        times
+        match &self.rows {
+            Rows::Runs(runs) => {
+                let slices = runs.iter().map(|(part, rows)| &self.parts[*part].chunk.times()[rows.clone()]);
+                slices.flatten().copied().collect()
+            }
+            Rows::Single(rows) => {
+                let mut times: Vec<i64> = rows.iter().map(|source| source.time).collect();
+                times.dedup();
+                times
+            }
+        }
     }
 
     /// The values of one of the columns, one for each of [`Merged::times`]; `None` if no row has one.
@@ -83,18 +102,59 @@ impl Merged {
         if columns.iter().all(Option::is_none) {
             return None;
         }
-        let mut values: Vec<Option<T>> = Vec::with_capacity(self.rows.len());
-        let mut previous = None;
-        for source in &self.rows {
-            let part = source.part as usize;
-            let cell = columns[part].and_then(|column| column.get(source.row as usize));
-            let found = cell.map(|cell| value(&self.parts[part].chunk, cell));
-            match values.last_mut().filter(|_| previous == Some(source.time)) {
-                Some(last) => *last = found.or(last.take()),
-                None => values.push(found),
+        let mut values: Vec<Option<T>> = Vec::new();
+        match &self.rows {
+            Rows::Runs(runs) => {
+                values.reserve_exact(runs.iter().map(|(_, rows)| rows.len()).sum());
+                for (part, rows) in runs {
+                    let chunk = &*self.parts[*part].chunk;
+                    match columns[*part] {
+                        None => values.extend(rows.clone().map(|_| None)),
+                        Some(column) if column.present().is_none() => {
+                            values.extend(column.cells()[rows.clone()].iter().map(|cell| Some(value(chunk, *cell))));
+                        }
+                        Some(column) => {
+                            values.extend(rows.clone().map(|row| column.get(row).map(|cell| value(chunk, cell))));
+                        }
+                    }
+                }
             }
-            previous = Some(source.time);
+            Rows::Single(rows) => {
+                let mut previous = None;
+                for source in rows {
+                    let part = source.part as usize;
+                    let cell = columns[part].and_then(|column| column.get(source.row as usize));
+                    let found = cell.map(|cell| value(&self.parts[part].chunk, cell));
+                    match values.last_mut().filter(|_| previous == Some(source.time)) {
+                        Some(last) => *last = found.or(last.take()),
+                        None => values.push(found),
+                    }
+                    previous = Some(source.time);
+                }
+            }
         }
         values.iter().any(Option::is_some).then_some(values)
     }
+}
+
+/// The rows as runs, if they are some: of parts that follow each other in time, of which nothing is deleted, and in whose rows
+/// one of the columns always has a value. So are those of most series.
+fn runs(parts: &[Part], range: TimeRange, columns: &[u16]) -> Option<Vec<(usize, Range<usize>)>> {
+    let mut runs = Vec::new();
+    for (at, part) in parts.iter().enumerate() {
+        let (rows, mut wanted) = (part.inside(range), columns.iter().filter_map(|number| part.chunk.column(*number)));
+        if rows.is_empty() || wanted.clone().next().is_none() {
+            continue;
+        }
+        if !part.hidden.is_empty() || wanted.all(|column| column.present().is_some()) {
+            return None;
+        }
+        runs.push((at, rows));
+    }
+    let times = |(part, rows): &(usize, Range<usize>)| {
+        let times = &parts[*part].chunk.times()[rows.clone()];
+        (times[0], times[times.len() - 1])
+    };
+    runs.sort_by_key(|run| times(run).0);
+    runs.is_sorted_by(|a, b| times(a).1 < times(b).0).then_some(runs)
 }

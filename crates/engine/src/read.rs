@@ -7,7 +7,7 @@ use std::sync::Arc;
 use meridian_types::{DatabaseId, SeriesNumber, TimeRange, Timestamp};
 
 use crate::Engine;
-use crate::block::Cursor;
+use crate::block::{Cursor, Wanted};
 use crate::cut::Cut;
 use crate::error::StoreError;
 use crate::merge::Part;
@@ -66,12 +66,18 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    /// All rows of a series that may be inside `range`, in log order; `head` is the series with its rows in memory.
-    pub(crate) fn parts(&mut self, head: &Series, range: TimeRange) -> Result<Vec<Part>, StoreError> {
+    /// All rows of a series that may be inside `range`, in log order, with the wanted columns at least; `head` is the series with
+    /// its rows in memory.
+    pub(crate) fn parts(
+        &mut self,
+        head: &Series,
+        range: TimeRange,
+        wanted: Wanted<'_>,
+    ) -> Result<Vec<Part>, StoreError> {
         let mut parts = Vec::new();
         let Sources { blocks, cut, tombstones } = &self.sources;
         for (stored, cursor) in blocks.iter().zip(&mut self.cursors) {
-            let chunks = cursor.chunks(head.number(), range)?;
+            let chunks = cursor.chunks(head.number(), range, wanted)?;
             if !chunks.is_empty() {
                 let hidden: Arc<[TimeRange]> =
                     tombstone::hidden(tombstones, head.identity(), stored.record.deletes_after()).into();
@@ -82,11 +88,21 @@ impl Reader {
         }
         if let Some((cut, frozen)) = cut.as_ref().and_then(|cut| Some((cut, cut.series(head.number())?))) {
             let hidden: Arc<[TimeRange]> = tombstone::hidden(tombstones, head.identity(), cut.last).into();
-            let chunks = frozen.parts(range).into_iter();
+            let chunks = frozen.parts(range, wanted).into_iter();
             parts.extend(chunks.map(|chunk| Part { chunk, hidden: Arc::clone(&hidden) }));
         }
-        parts.extend(head.parts(range).into_iter().map(Part::whole));
+        parts.extend(head.parts(range, wanted).into_iter().map(Part::whole));
         Ok(parts)
+    }
+
+    /// The last time of all rows of a series, deleted ones among them.
+    pub(crate) fn last_time(&mut self, head: &Series) -> Result<Option<i64>, StoreError> {
+        let frozen = self.sources.cut.as_ref().and_then(|cut| cut.series(head.number())?.span());
+        let mut spans: Vec<(i64, i64)> = head.span().into_iter().chain(frozen).collect();
+        for cursor in &mut self.cursors {
+            spans.extend(cursor.span(head.number())?);
+        }
+        Ok(spans.into_iter().map(|(_, last)| last).max())
     }
 }
 

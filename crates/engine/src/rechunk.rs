@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use meridian_types::{FieldType, TimeRange};
 
+use crate::block::Wanted;
 use crate::chunk::{Builder, Chunk};
 use crate::error::StoreError;
 use crate::merge::Part;
@@ -46,7 +47,7 @@ impl Given {
     }
 
     fn part(&self) -> Result<Part, StoreError> {
-        Ok(Part { chunk: self.rows.chunk()?, hidden: Arc::clone(&self.hidden) })
+        Ok(Part { chunk: self.rows.chunk(Wanted::All)?, hidden: Arc::clone(&self.hidden) })
     }
 }
 

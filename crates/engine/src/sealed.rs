@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use meridian_types::TimeRange;
 
-use crate::block::Encoded;
+use crate::block::{Encoded, Wanted};
 use crate::chunk::Chunk;
 use crate::error::StoreError;
 use crate::stats::Size;
@@ -42,11 +42,11 @@ impl Sealed {
         }
     }
 
-    /// In columns. Fails on what was read from a file and is not what a block may hold.
-    pub(crate) fn chunk(&self) -> Result<Arc<Chunk>, StoreError> {
+    /// In columns, of which those that are decoded anyway may be more than those wanted. Fails on what was read from a file and is not what a block may hold.
+    pub(crate) fn chunk(&self, wanted: Wanted<'_>) -> Result<Arc<Chunk>, StoreError> {
         match self {
             Self::Columns(chunk) => Ok(Arc::clone(chunk)),
-            Self::Encoded(encoded) => match encoded.decode() {
+            Self::Encoded(encoded) => match encoded.decode(wanted) {
                 Ok(chunk) => Ok(Arc::new(chunk)),
                 Err(flaw) => Err(StoreError::Damaged(format!("a chunk whose checksum is right: {flaw}"))),
             },

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use meridian_types::{DatabaseId, FieldType, SeriesKey, SeriesNumber, TimeRange, ValueRef};
 
-use crate::block::Encoded;
+use crate::block::{Encoded, Wanted};
 use crate::chunk::Chunk;
 use crate::rows::Rows;
 use crate::sealed::Sealed;
@@ -96,7 +96,7 @@ impl Series {
         }
         self.seal();
         let kept = std::mem::take(&mut self.sealed).into_iter().filter_map(|sealed| match sealed.overlaps(range) {
-            true => columns(&sealed).without(range).map(|chunk| Sealed::Columns(Arc::new(chunk))),
+            true => columns(&sealed, Wanted::All).without(range).map(|chunk| Sealed::Columns(Arc::new(chunk))),
             false => Some(sealed),
         });
         self.sealed = kept.collect();
@@ -178,9 +178,9 @@ impl Series {
         self.tail.overlaps(range) || self.sealed.iter().any(|chunk| chunk.overlaps(range))
     }
 
-    /// Everything that may be inside `range`, in log order and in columns; what is open comes as a copy.
-    pub(crate) fn parts(&self, range: TimeRange) -> Vec<Arc<Chunk>> {
-        self.sealed(range).iter().map(columns).collect()
+    /// Everything that may be inside `range`, in log order, with the wanted columns at least; what is open comes as a copy.
+    pub(crate) fn parts(&self, range: TimeRange, wanted: Wanted<'_>) -> Vec<Arc<Chunk>> {
+        self.sealed(range).iter().map(|sealed| columns(sealed, wanted)).collect()
     }
 
     /// The same, encoded where it is.
@@ -196,6 +196,6 @@ impl Series {
 }
 
 /// What this process sealed, in columns.
-fn columns(sealed: &Sealed) -> Arc<Chunk> {
-    sealed.chunk().expect("what this process has encoded it can decode")
+fn columns(sealed: &Sealed, wanted: Wanted<'_>) -> Arc<Chunk> {
+    sealed.chunk(wanted).expect("what this process has encoded it can decode")
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use meridian_frame::{Frame, FrameBuilder};
-use meridian_query::{MatchOp, Matcher, Plan, SeriesRows};
+use meridian_query::{MatchOp, Matcher, Needed, Plan, SeriesRows};
 use meridian_types::{
     Code, DatabaseId, FieldType, SeriesKey, SeriesNumber, TimeRange, Timestamp, Value, ValueRef, limits,
 };
@@ -11,7 +11,9 @@ use proptest::prelude::*;
 
 mod even;
 mod files;
+mod needed;
 
+use crate::block::Wanted;
 use crate::{Engine, Stats, View, WriteRefused};
 
 const D1: DatabaseId = DatabaseId(1);
@@ -126,7 +128,7 @@ impl Model {
 fn points(plan: &Plan, view: View) -> BTreeMap<Point, Value> {
     let mut all = BTreeMap::new();
     let mut seen = Vec::new();
-    for rows in view.series() {
+    for rows in view.series(&Needed::of(plan)) {
         let SeriesRows { key, times, columns } = rows.expect("whole files");
         assert!(!seen.contains(&key), "a series comes once");
         assert!(times.is_sorted_by(|a, b| a < b), "one row a timestamp, by time: {times:?}");
@@ -290,9 +292,9 @@ fn a_dropped_database_is_gone_for_good() {
     let plan = ask("cpu", TimeRange::ALL, &[("load", FieldType::F64)], Vec::new());
     let (view, hash) = (engine.view(D1, &plan), hash_of(&engine));
     engine.drop_database(D1);
-    assert_eq!(view.series().count(), 1, "a view still sees what it saw");
-    assert_eq!(engine.view(D1, &plan).series().count(), 0);
-    assert_eq!(engine.view(D2, &plan).series().count(), 1);
+    assert_eq!(view.series(&Needed::of(&plan)).count(), 1, "a view still sees what it saw");
+    assert_eq!(engine.view(D1, &plan).series(&Needed::of(&plan)).count(), 0);
+    assert_eq!(engine.view(D2, &plan).series(&Needed::of(&plan)).count(), 1);
     assert_ne!(hash_of(&engine), hash);
     let refused = engine.write(D1, &row).expect_err("dropped");
     assert_eq!((refused.clone(), refused.code()), (WriteRefused::DatabaseDropped { database: D1 }, Code::NoDatabase));
@@ -379,12 +381,12 @@ fn long_texts_fill_a_chunk_before_its_rows_do() {
         engine.write(D1, &frame(&[("log", "a", -time, &[("line", ValueRef::Str(text))])])).expect("valid");
     }
     let plan = ask("log", TimeRange::ALL, &[("line", FieldType::Str)], Vec::new());
-    let rows = engine.view(D1, &plan).series().next().expect("one series").expect("whole files");
+    let rows = engine.view(D1, &plan).series(&Needed::of(&plan)).next().expect("one series").expect("whole files");
     let column = rows.columns[0].as_ref().expect("has lines");
     for (row, time) in rows.times.iter().enumerate() {
         assert_eq!(column.value(row), Some(Value::Str(texts[usize::try_from(-time).unwrap()].clone())));
     }
-    assert!(engine.series[0].as_ref().unwrap().parts(TimeRange::ALL).len() >= 3, "cut by bytes");
+    assert!(engine.series[0].as_ref().unwrap().parts(TimeRange::ALL, Wanted::All).len() >= 3, "cut by bytes");
 }
 
 #[test]
@@ -411,5 +413,5 @@ fn a_field_of_another_type_in_the_plan_has_no_values() {
     let mut engine = Engine::new(7);
     engine.write(D1, &frame(&[("cpu", "a", 1, &[("load", ValueRef::F64(1.0))])])).expect("valid");
     let plan = ask("cpu", TimeRange::ALL, &[("load", FieldType::I64)], Vec::new());
-    assert_eq!(engine.view(D1, &plan).series().count(), 0);
+    assert_eq!(engine.view(D1, &plan).series(&Needed::of(&plan)).count(), 0);
 }

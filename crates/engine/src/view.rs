@@ -5,15 +5,20 @@
 
 use std::sync::Arc;
 
-use meridian_query::{Column, Plan, SeriesRows};
-use meridian_types::{DatabaseId, FieldType, TimeRange};
+use meridian_query::{Column, Needed, Plan, SeriesRows};
+use meridian_types::{DatabaseId, FieldType, TimeRange, Timestamp};
 
 use crate::Engine;
+use crate::block::Wanted;
 use crate::error::StoreError;
 use crate::merge::Merged;
 use crate::read::{Reader, Sources};
 use crate::series::Series;
 use crate::table::Column as Stored;
+
+/// Where the newest value of each field is enough, so much of the end of a series is read at first, and then ever more.
+const NEWEST_NANOS: i64 = if cfg!(test) { 2 } else { 1_000_000_000 };
+const NEWEST_GROWTH: i64 = 8;
 
 /// The series that a plan asks for, as of one moment.
 pub struct View {
@@ -21,6 +26,8 @@ pub struct View {
     range: Option<TimeRange>,
     /// One for each field of the plan; `None` if the measurement has no such field of that type.
     fields: Vec<Option<Stored>>,
+    /// Whether of each series and field the newest value is enough.
+    newest: bool,
     /// In order of their numbers.
     series: Vec<Arc<Series>>,
     sources: Sources,
@@ -47,34 +54,69 @@ impl Engine {
             .filter(|series| may_have_rows(series) && plan.matches(series.key()))
             .cloned()
             .collect();
-        View { range, fields, series, sources }
+        View { range, fields, newest: plan.wants_newest(), series, sources }
     }
 }
 
 impl View {
     /// The rows of each series, in order of the series' numbers: sorted by time, those of one time merged by field, the
     /// later in the log winning; inside the plan's range, with the plan's fields. Rows and series that have none of these
-    /// fields are left out. The work of reading happens as the iterator goes, one series at a time. After an error there is
-    /// no answer: what came before it is a part.
-    pub fn series(self) -> impl Iterator<Item = Result<SeriesRows, StoreError>> + Send {
-        let Self { range, fields, series, sources } = self;
-        let numbers: Vec<u16> = fields.iter().flatten().map(|column| column.number).collect();
-        let mut reader = sources.reader();
-        series.into_iter().filter_map(move |series| rows(&mut reader, &series, range?, &fields, &numbers).transpose())
+    /// fields are left out, and those of times that are not `needed` any more. Of a plan that wants the newest values, older rows
+    /// are left out, too. The work of reading happens as the iterator goes, one series at a time. After an error there is no
+    /// answer: what came before it is a part.
+    pub fn series(self, needed: &Needed) -> impl Iterator<Item = Result<SeriesRows, StoreError>> {
+        let Self { range, fields, newest, series, sources } = self;
+        let mut numbers: Vec<u16> = fields.iter().flatten().map(|column| column.number).collect();
+        numbers.sort_unstable();
+        let mut asked = Asked { reader: sources.reader(), fields, numbers };
+        series.into_iter().filter_map(move |series| {
+            let range = needed.within(range?)?;
+            let rows = if newest { asked.newest(&series, range) } else { asked.rows(&series, range) };
+            rows.transpose()
+        })
     }
 }
 
-fn rows(
-    reader: &mut Reader,
-    series: &Series,
-    range: TimeRange,
-    fields: &[Option<Stored>],
-    numbers: &[u16],
-) -> Result<Option<SeriesRows>, StoreError> {
-    let merged = Merged::new(reader.parts(series, range)?, range, numbers);
-    let times = merged.times();
-    let columns = || fields.iter().map(|field| field.and_then(|stored| column(&merged, stored))).collect();
-    Ok((!times.is_empty()).then(|| SeriesRows { key: series.key().clone(), columns: columns(), times }))
+/// What is read of each series.
+struct Asked {
+    reader: Reader,
+    fields: Vec<Option<Stored>>,
+    /// Of these columns, in order.
+    numbers: Vec<u16>,
+}
+
+impl Asked {
+    fn rows(&mut self, series: &Series, range: TimeRange) -> Result<Option<SeriesRows>, StoreError> {
+        let parts = self.reader.parts(series, range, Wanted::Only(&self.numbers))?;
+        let merged = Merged::new(parts, range, &self.numbers);
+        let times = merged.times();
+        let columns = || self.fields.iter().map(|field| field.and_then(|stored| column(&merged, stored))).collect();
+        Ok((!times.is_empty()).then(|| SeriesRows { key: series.key().clone(), columns: columns(), times }))
+    }
+
+    /// The end of a series: as much as it takes until each field has a value, or all.
+    fn newest(&mut self, series: &Series, range: TimeRange) -> Result<Option<SeriesRows>, StoreError> {
+        let Some(last) = self.reader.last_time(series)? else { return Ok(None) };
+        let end = Timestamp::new(last).unwrap_or_default().min(range.end());
+        let mut length = NEWEST_NANOS;
+        loop {
+            let start = end.saturating_add(-length);
+            if start <= range.start() {
+                return self.rows(series, range);
+            }
+            let rows = match TimeRange::new(start, range.end()) {
+                Ok(newest) => self.rows(series, newest)?,
+                Err(_) => None,
+            };
+            let is_there = |(field, column): (&Option<Stored>, &Option<Column>)| {
+                field.is_none() || column.as_ref().is_some_and(Column::has_numbers)
+            };
+            if let Some(rows) = rows.filter(|rows| self.fields.iter().zip(&rows.columns).all(is_there)) {
+                return Ok(Some(rows));
+            }
+            length = length.saturating_mul(NEWEST_GROWTH);
+        }
+    }
 }
 
 impl std::fmt::Debug for View {

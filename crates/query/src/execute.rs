@@ -13,7 +13,7 @@ use meridian_types::{Code, FieldType, SeriesKey, limits};
 
 use crate::batch::{BATCH_BYTES_MAX, BATCH_ROWS_MAX, Entry, Group, Place, ROW_BYTES_MAX, row_len};
 use crate::cell::{Cell, Kind, Run};
-use crate::{Batch, Column, Plan, SeriesRows};
+use crate::{Batch, Column, Needed, Plan, SeriesRows};
 
 /// States (windows of all groups, times value columns) that one shard keeps for a query.
 const STATES_MAX: usize = 4 * limits::QUERY_GROUPS_MAX;
@@ -77,14 +77,15 @@ impl ExecError {
 }
 
 /// Runs the plan over one shard's matching series, which arrive in any order; takes all of them before it returns. The
-/// batches come in the answer's order and hold no more rows than the limit.
+/// batches come in the answer's order and hold no more rows than the limit. Rows of times that are not `needed` any more may be
+/// left out.
 ///
 /// Panics if a series breaks what [`SeriesRows`] promises about the plan's fields.
-pub fn execute(plan: &Plan, series: impl Iterator<Item = SeriesRows>) -> Result<Batches, ExecError> {
+pub fn execute(plan: &Plan, series: impl Iterator<Item = SeriesRows>, needed: &Needed) -> Result<Batches, ExecError> {
     let entries: Entries = match plan.limit {
         Some(0) => Box::new(std::iter::empty()),
-        _ if plan.is_raw() => raw(plan, series, limits::QUERY_RAW_CELLS_MAX)?,
-        _ => aggregate(plan, series, groups_max(plan))?,
+        _ if plan.is_raw() => raw(plan, series, needed, limits::QUERY_RAW_CELLS_MAX)?,
+        _ => aggregate(plan, series, needed, groups_max(plan))?,
     };
     let limit = plan.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
     Ok(Batches { raw: plan.is_raw(), entries: entries.take(limit).peekable(), rows_max: BATCH_ROWS_MAX })
@@ -137,7 +138,12 @@ fn groups_max(plan: &Plan) -> usize {
     (STATES_MAX / plan.kinds().len()).min(limits::QUERY_GROUPS_MAX)
 }
 
-fn aggregate(plan: &Plan, series: impl Iterator<Item = SeriesRows>, groups_max: usize) -> Result<Entries, ExecError> {
+fn aggregate(
+    plan: &Plan,
+    series: impl Iterator<Item = SeriesRows>,
+    needed: &Needed,
+    groups_max: usize,
+) -> Result<Entries, ExecError> {
     let kinds = plan.kinds();
     let keep = plan.limit.unwrap_or(u64::MAX);
     let no_key = Arc::new(SeriesKey::default());
@@ -163,6 +169,11 @@ fn aggregate(plan: &Plan, series: impl Iterator<Item = SeriesRows>, groups_max: 
                 return Err(ExecError::TooManyGroups { limit: groups_max, columns: kinds.len() });
             }
         }
+        if windows.len() as u64 >= keep
+            && let Some((last, _)) = windows.last_key_value()
+        {
+            needed.up_to(plan, plan.flip(last.order));
+        }
     }
     for (place, cells) in &windows {
         check_row(row_len(place) + cells.iter().map(Cell::encoded_len).sum::<usize>())?;
@@ -182,8 +193,13 @@ fn runs<'a>(plan: &'a Plan, times: &'a [i64]) -> impl Iterator<Item = (i64, Rang
     })
 }
 
-fn raw(plan: &Plan, series: impl Iterator<Item = SeriesRows>, cells_max: usize) -> Result<Entries, ExecError> {
-    let mut sources = collect(plan, series, cells_max)?;
+fn raw(
+    plan: &Plan,
+    series: impl Iterator<Item = SeriesRows>,
+    needed: &Needed,
+    cells_max: usize,
+) -> Result<Entries, ExecError> {
+    let mut sources = collect(plan, series, needed, cells_max)?;
     let mut heads = BinaryHeap::new();
     let advance = |heads: &mut BinaryHeap<_>, source: &mut Source, index: usize| match source.next() {
         Some((place, row)) => heads.push(Reverse((place, index, row))),
@@ -202,7 +218,12 @@ fn raw(plan: &Plan, series: impl Iterator<Item = SeriesRows>, cells_max: usize) 
 
 /// The rows that a raw answer may need. Without a limit never more than `cells_max`; with one twice as many for a while,
 /// because rows that came first make room for better ones only when they are looked at again.
-fn collect(plan: &Plan, series: impl Iterator<Item = SeriesRows>, cells_max: usize) -> Result<Vec<Source>, ExecError> {
+fn collect(
+    plan: &Plan,
+    series: impl Iterator<Item = SeriesRows>,
+    needed: &Needed,
+    cells_max: usize,
+) -> Result<Vec<Source>, ExecError> {
     let kinds = plan.kinds();
     let has_text = kinds.iter().any(|kind| kind.field_type == FieldType::Str);
     let mut first = plan.limit.and_then(FirstPlaces::new);
@@ -213,6 +234,7 @@ fn collect(plan: &Plan, series: impl Iterator<Item = SeriesRows>, cells_max: usi
         let mut source = Source::new(plan, series);
         if let Some(first) = &mut first {
             first.cut(&mut source);
+            first.last().into_iter().for_each(|last| needed.up_to(plan, plan.flip(last.order)));
         }
         if source.left.is_empty() {
             continue;
@@ -344,6 +366,11 @@ impl FirstPlaces {
             self.places.push(place);
             true
         });
+    }
+
+    /// The last of them, if there are as many as the answer may have.
+    fn last(&self) -> Option<&Place> {
+        self.places.peek().filter(|_| self.places.len() >= self.limit)
     }
 
     /// The same for a series that was seen before others.

@@ -74,6 +74,11 @@ impl Plan {
         self.matchers.iter().all(|m| m.matches(key))
     }
 
+    /// Whether of each series and field the newest value is enough.
+    pub fn wants_newest(&self) -> bool {
+        self.window.is_none() && !self.is_raw() && self.aggregates.iter().all(|a| *a == Aggregate::Last)
+    }
+
     pub(crate) fn is_raw(&self) -> bool {
         self.aggregates.is_empty()
     }

@@ -105,6 +105,11 @@ impl Column {
         if let Self::F64(values) = self { values[row].is_some_and(|v| !v.is_nan()) } else { self.has(row) }
     }
 
+    /// Whether some row has a value that is not NaN: one that `first` and `last` take.
+    pub fn has_numbers(&self) -> bool {
+        (0..self.len()).any(|row| self.has_number(row))
+    }
+
     /// Values in these rows, NaN included.
     pub(crate) fn count(&self, rows: Range<usize>) -> u64 {
         each!(self, values => values[rows].iter().flatten().count() as u64)

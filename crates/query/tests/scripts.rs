@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use meridian_query::{Aggregate, Batch, Column, ExecError, MatchOp, Matcher, Merge, Plan, PlanError, Row, SeriesRows};
+use meridian_query::{
+    Aggregate, Batch, Column, ExecError, MatchOp, Matcher, Merge, Needed, Plan, PlanError, Row, SeriesRows,
+};
 use meridian_query::{Window, columns, execute};
 use meridian_types::{Duration, FieldType, SeriesKey, TimeRange, Timestamp, Value, parse_duration, parse_time};
 
@@ -191,7 +193,7 @@ fn column(field_type: FieldType, values: &[Option<&Value>]) -> Column {
 
 fn merged(plan: &Plan, shards: Vec<Vec<SeriesRows>>) -> Result<Vec<Row>, ExecError> {
     let mut merge = Merge::new(plan.clone(), shards.len());
-    let run = |series: Vec<SeriesRows>| execute(plan, series.into_iter());
+    let run = |series: Vec<SeriesRows>| execute(plan, series.into_iter(), &Needed::of(plan));
     let mut inputs = shards.into_iter().map(run).collect::<Result<Vec<_>, _>>()?;
     let mut rows = Vec::new();
     while !merge.done() {

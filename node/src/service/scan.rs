@@ -6,7 +6,7 @@ use meridian_engine::StoreError;
 use meridian_env::Class;
 use meridian_proto::v1;
 use meridian_proto::v1::scan_reply::Part;
-use meridian_query::{Batches, Plan, execute};
+use meridian_query::{Batches, Needed, Plan, execute};
 use meridian_raft::{JobError, ReadError};
 use meridian_types::{Code, DatabaseId, Failure, NodeId, ShardId, Witness};
 use parking_lot::Mutex;
@@ -46,8 +46,9 @@ pub(super) async fn serve(
         let (witness, view) = (machine.witness(), machine.engine().view(database, &plan));
         drop(machine);
         let mut broken = None;
-        let rows = view.series().map_while(|rows| rows.map_err(|error| broken = Some(error)).ok());
-        let batches = execute(&plan, rows);
+        let needed = Needed::of(&plan);
+        let rows = view.series(&needed).map_while(|rows| rows.map_err(|error| broken = Some(error)).ok());
+        let batches = execute(&plan, rows, &needed);
         if let Some(error) = broken {
             return Err(ScanError::Files(error));
         }

@@ -32,7 +32,24 @@ pub(crate) enum Flaw {
 
 const SHORT: Flaw = Flaw::Layout("it is cut short");
 
-/// A chunk as it was read.
+/// Which columns of a chunk are decoded; the others are passed over.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Wanted<'a> {
+    All,
+    /// Those of these numbers, which are in order.
+    Only(&'a [u16]),
+}
+
+impl Wanted<'_> {
+    fn has(self, number: u16) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(numbers) => numbers.binary_search(&number).is_ok(),
+        }
+    }
+}
+
+/// A chunk as it was read, with the columns that were wanted.
 #[derive(Debug)]
 pub(super) struct Decoded {
     pub(super) chunk: Chunk,
@@ -114,7 +131,7 @@ pub(super) fn length(bytes: usize) -> io::Result<u32> {
 }
 
 /// Reads the body of a chunk of so many rows and columns.
-pub(super) fn decode(mut bytes: &[u8], rows: usize, columns: usize) -> Result<Decoded, Flaw> {
+pub(super) fn decode(mut bytes: &[u8], rows: usize, columns: usize, wanted: Wanted<'_>) -> Result<Decoded, Flaw> {
     if !(1..=CHUNK_ROWS_MAX).contains(&rows) {
         return Err(Flaw::Layout("its number of rows is none that a chunk can have"));
     }
@@ -126,14 +143,17 @@ pub(super) fn decode(mut bytes: &[u8], rows: usize, columns: usize) -> Result<De
     }
     let mut texts = Texts::default();
     let mut taken: Vec<Column> = Vec::new();
-    let mut known = Vec::new();
+    let (mut known, mut last) = (Vec::new(), None);
     for _ in 0..columns {
-        let (column, field_type, statistics) = take_column(&mut bytes, rows, &mut texts)?;
-        if taken.last().is_some_and(|last| last.number() >= column.number()) {
+        let head = take_head(&mut bytes, rows)?;
+        if last.replace(head.number).is_some_and(|last| last >= head.number) {
             return Err(Flaw::Layout("its columns are not sorted"));
         }
-        taken.push(column);
-        known.push((field_type, statistics));
+        if wanted.has(head.number) {
+            let cells = take_cells(head.field_type, head.encoding, head.values, head.count, &mut texts)?;
+            taken.push(Column::new(head.number, head.present, cells));
+            known.push((head.field_type, head.statistics));
+        }
     }
     if !bytes.is_empty() {
         return Err(Flaw::Layout("bytes are left over"));
@@ -155,7 +175,7 @@ pub(super) fn points(mut bytes: &[u8], rows: usize, columns: usize) -> Result<u3
 /// Tries any bytes as a body: the first four say how many rows and columns there are.
 pub(super) fn decode_any(mut bytes: &[u8]) -> Result<Decoded, Flaw> {
     let (rows, columns) = (take_u16(&mut bytes)?, take_u16(&mut bytes)?);
-    decode(bytes, rows.into(), columns.into())
+    decode(bytes, rows.into(), columns.into(), Wanted::All)
 }
 
 /// A column that is not decoded.
@@ -185,14 +205,6 @@ fn take_head<'a>(bytes: &mut &'a [u8], rows: usize) -> Result<Head<'a>, Flaw> {
     let statistics = Statistics::take(field_type, count, bytes).ok_or(SHORT)?;
     let values = bytes.split_off(..length).ok_or(SHORT)?;
     Ok(Head { number, field_type, encoding, present, count, statistics, values })
-}
-
-type Taken = (Column, FieldType, Option<Statistics>);
-
-fn take_column(bytes: &mut &[u8], rows: usize, texts: &mut Texts) -> Result<Taken, Flaw> {
-    let Head { number, field_type, encoding, present, count, statistics, values } = take_head(bytes, rows)?;
-    let cells = take_cells(field_type, encoding, values, count, texts)?;
-    Ok((Column::new(number, present, cells), field_type, statistics))
 }
 
 /// The cells of a column; its texts are appended to those of the chunk.

@@ -7,7 +7,7 @@ use std::io;
 
 use meridian_types::{FieldType, TimeRange};
 
-use super::body::{self, Flaw};
+use super::body::{self, Flaw, Wanted};
 use super::layout::Slot;
 use crate::chunk::Chunk;
 use crate::stats::Size;
@@ -48,8 +48,8 @@ impl Encoded {
         Ok(Self { time_min, time_max, rows, columns, points, body: body.into() })
     }
 
-    pub(crate) fn decode(&self) -> Result<Chunk, Flaw> {
-        let chunk = body::decode(&self.body, self.rows.into(), self.columns.into())?.chunk;
+    pub(crate) fn decode(&self, wanted: Wanted<'_>) -> Result<Chunk, Flaw> {
+        let chunk = body::decode(&self.body, self.rows.into(), self.columns.into(), wanted)?.chunk;
         match chunk.span() == Some(self.span()) {
             true => Ok(chunk),
             false => Err(Flaw::Layout("the times of this chunk are not those of the directory")),

@@ -20,6 +20,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub(crate) use body::Wanted;
 pub(crate) use encoded::Encoded;
 pub(crate) use meta::BlockMeta;
 pub(crate) use reader::{Block, Cursor};

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use meridian_env::{Disk, File, Open};
 use meridian_types::{SeriesNumber, TimeRange};
 
-use super::body::{self, Decoded, Flaw};
+use super::body::{self, Decoded, Flaw, Wanted};
 use super::layout::{self, ENTRY_BYTES, Entry, FOOTER_BYTES, Footer, HEADER_BYTES, Index, Slot};
 use super::window::Window;
 use super::{BlockError, BlockMeta, Encoded, meta};
@@ -83,7 +83,7 @@ impl Block {
         let Some(page) = self.page_of(series) else { return Ok(Vec::new()) };
         let (mut chunks, mut window) = (Vec::new(), Window::new(0));
         self.series(&self.page(page)?, series, range, &mut window, |offset, slot, content| {
-            chunks.push(self.chunk(offset, content, slot)?.chunk);
+            chunks.push(self.chunk(offset, content, slot, Wanted::All)?.chunk);
             Ok(())
         })?;
         Ok(chunks)
@@ -113,7 +113,7 @@ impl Block {
                 }
                 end = entry.offset + entry.bytes;
                 self.visit(&entry, TimeRange::ALL, &mut window, |offset, slot, content| {
-                    let decoded = self.chunk(offset, content, slot)?;
+                    let decoded = self.chunk(offset, content, slot, Wanted::All)?;
                     seen.points += decoded.points();
                     if decoded.statistics_are_right() {
                         return Ok(());
@@ -197,9 +197,9 @@ impl Block {
         Ok(())
     }
 
-    fn chunk(&self, offset: u64, content: &[u8], slot: &Slot) -> Result<Decoded, BlockError> {
-        let decoded =
-            body::decode(content, slot.rows.into(), slot.columns.into()).map_err(|flaw| self.damaged(offset, flaw))?;
+    fn chunk(&self, offset: u64, content: &[u8], slot: &Slot, wanted: Wanted<'_>) -> Result<Decoded, BlockError> {
+        let decoded = body::decode(content, slot.rows.into(), slot.columns.into(), wanted)
+            .map_err(|flaw| self.damaged(offset, flaw))?;
         let times = decoded.chunk.times();
         if (times.first(), times.last()) != (Some(&slot.time_min), Some(&slot.time_max)) {
             return Err(self.damaged(offset, Flaw::Layout("the times of this chunk are not those of the directory")));
@@ -244,11 +244,16 @@ pub(crate) struct Cursor {
 }
 
 impl Cursor {
-    /// The chunks of one series that overlap `range`, in order of time; none if the block has no such series.
-    pub(crate) fn chunks(&mut self, series: SeriesNumber, range: TimeRange) -> Result<Vec<Chunk>, BlockError> {
+    /// The wanted columns of the chunks of one series that overlap `range`, in order of time; none if the block has no such series.
+    pub(crate) fn chunks(
+        &mut self,
+        series: SeriesNumber,
+        range: TimeRange,
+        wanted: Wanted<'_>,
+    ) -> Result<Vec<Chunk>, BlockError> {
         let (mut chunks, block) = (Vec::new(), Arc::clone(&self.block));
         self.visit(series, range, |offset, slot, content| {
-            chunks.push(block.chunk(offset, content, slot)?.chunk);
+            chunks.push(block.chunk(offset, content, slot, wanted)?.chunk);
             Ok(())
         })?;
         Ok(chunks)
@@ -275,6 +280,14 @@ impl Cursor {
         self.page(page)?;
         let Some((_, entries)) = &self.page else { return Ok(()) };
         block.series(entries, series, range, &mut self.window, take)
+    }
+
+    /// First and last time of the rows of one series, if the block has it.
+    pub(crate) fn span(&mut self, series: SeriesNumber) -> Result<Option<(i64, i64)>, BlockError> {
+        let Some(page) = self.block.page_of(series) else { return Ok(None) };
+        let entries = self.page(page)?;
+        let place = entries.binary_search_by_key(&series, |entry| entry.number);
+        Ok(place.ok().map(|place| (entries[place].time_min, entries[place].time_max)))
     }
 
     /// The least number of a series that is not below `at_least`.

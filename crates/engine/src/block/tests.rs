@@ -140,8 +140,15 @@ proptest! {
         for (number, chunks) in &series {
             let number = SeriesNumber(*number);
             prop_assert_eq!(next, Some(number));
-            let read = cursor.chunks(number, TimeRange::ALL).expect("read");
+            let read = cursor.chunks(number, TimeRange::ALL, Wanted::All).expect("read");
             prop_assert_eq!(&all_rows(&read), chunks);
+            let wanted = [1, 3, 4, 66];
+            let some = cursor.chunks(number, TimeRange::ALL, Wanted::Only(&wanted)).expect("read");
+            let only = |(time, values): &Row| {
+                (*time, values.iter().filter(|(column, _)| wanted.contains(column)).map(|(c, v)| (*c, v.clone())).collect())
+            };
+            let only: Vec<Vec<Row>> = chunks.iter().map(|rows| rows.iter().map(only).collect()).collect();
+            prop_assert_eq!(all_rows(&some), only);
             let inside = |rows: &&Vec<Row>| crate::tail::overlaps(rows[0].0, rows[rows.len() - 1].0, part);
             let inside: Vec<Vec<Row>> = chunks.iter().filter(inside).cloned().collect();
             prop_assert_eq!(all_rows(&block.chunks(number, part).expect("read")), inside);
@@ -153,7 +160,7 @@ proptest! {
         prop_assert_eq!(next, None);
         let absent = (0..).find(|number| !series.contains_key(number)).map(SeriesNumber).expect("few are taken");
         prop_assert!(block.chunks(absent, TimeRange::ALL).expect("read").is_empty());
-        prop_assert!(cursor.chunks(absent, TimeRange::ALL).expect("read").is_empty());
+        prop_assert!(cursor.chunks(absent, TimeRange::ALL, Wanted::All).expect("read").is_empty());
     }
 
     #[test]
@@ -209,14 +216,14 @@ fn a_scan_reads_each_page_once() {
     assert_eq!(file.reads.swap(0, Ordering::Relaxed), 3, "header, footer, page table");
     let (mut cursor, mut next, mut seen) = (block.cursor(), Some(SeriesNumber(0)), 0);
     while let Some(number) = next {
-        seen += cursor.chunks(number, TimeRange::ALL).expect("read").len();
+        seen += cursor.chunks(number, TimeRange::ALL, Wanted::All).expect("read").len();
         next = cursor.next_number(SeriesNumber(number.0 + 1)).expect("read");
     }
     assert_eq!((seen, file.reads.swap(0, Ordering::Relaxed)), (1_000, 1_000 + 4));
     assert!(block.chunks(SeriesNumber(3 * 700), range(0, 700)).expect("read").is_empty());
     assert_eq!(file.reads.swap(0, Ordering::Relaxed), 1, "the page says that no row is in the range");
     for number in [1, 3 * 255 + 1, 3 * 256 - 1, 3 * 999 + 1, u32::MAX] {
-        assert!(cursor.chunks(SeriesNumber(number), TimeRange::ALL).expect("read").is_empty(), "{number}");
+        assert!(cursor.chunks(SeriesNumber(number), TimeRange::ALL, Wanted::All).expect("read").is_empty(), "{number}");
     }
     assert_eq!(cursor.next_number(SeriesNumber(3 * 255 + 1)).expect("read"), Some(SeriesNumber(3 * 256)));
     assert_eq!(cursor.next_number(SeriesNumber(3 * 999 + 1)).expect("read"), None);

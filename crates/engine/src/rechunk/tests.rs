@@ -6,7 +6,7 @@ use meridian_types::Timestamp;
 use proptest::prelude::*;
 
 use super::*;
-use crate::block::Encoded;
+use crate::block::{Encoded, Wanted};
 
 const TYPES: [FieldType; 3] = [FieldType::I64, FieldType::Str, FieldType::F64];
 const TEXTS: [&str; 4] = ["", "a", "é", "long enough to show"];
@@ -98,7 +98,7 @@ proptest! {
             prop_assert!(end < Some(first) && sealed.rows() <= rows_max);
             prop_assert_eq!(cuts.partition_of(first), cuts.partition_of(last));
             end = Some(last);
-            seen(&sealed.chunk().expect("decodes"), &mut found);
+            seen(&sealed.chunk(Wanted::All).expect("decodes"), &mut found);
         }
         prop_assert_eq!(found, expected);
     }

@@ -205,6 +205,7 @@ impl Replica {
                     points(&plan, self.plain.view(database, &plan)),
                 );
             }
+            needed::check(&self.engine, database);
         }
         assert_eq!(hash_of(&self.engine), hash_of(&self.plain));
     }

@@ -29,7 +29,8 @@ fn second_windows(builder: crate::PlanBuilder) -> Plan {
 #[test]
 fn batches_are_cut_by_rows_and_by_bytes() {
     let integer = plan(&[FieldType::I64], None).build().expect("valid");
-    let batches = execute(&integer, [integers(0, 0..5_000), integers(1, 0..5_000)].into_iter()).expect("runs");
+    let batches = execute(&integer, [integers(0, 0..5_000), integers(1, 0..5_000)].into_iter(), &Needed::of(&integer))
+        .expect("runs");
     assert_eq!(batches.map(|b| b.len()).collect::<Vec<_>>(), [4_096, 4_096, 1_808]);
 
     let text: Arc<str> = "x".repeat(300 << 10).into();
@@ -39,7 +40,7 @@ fn batches_are_cut_by_rows_and_by_bytes() {
         columns: vec![Some(Column::Str(vec![Some(Arc::clone(&text)); 7]))],
     };
     let plan = plan(&[FieldType::Str], None).build().expect("valid");
-    let batches: Vec<Batch> = execute(&plan, [strings].into_iter()).expect("runs").collect();
+    let batches: Vec<Batch> = execute(&plan, [strings].into_iter(), &Needed::of(&plan)).expect("runs").collect();
     assert_eq!(batches.iter().map(Batch::len).collect::<Vec<_>>(), [3, 3, 1]);
     assert!(batches.iter().all(|b| b.encode().len() <= BATCH_BYTES_MAX));
 }
@@ -49,11 +50,11 @@ fn no_batch_when_there_is_nothing_to_say() {
     let empty = SeriesRows { key: key(0), times: vec![1], columns: vec![None] };
     let null = SeriesRows { key: key(1), times: vec![1], columns: vec![Some(Column::I64(vec![None]))] };
     let raw = plan(&[FieldType::I64], None).build().expect("valid");
-    assert_eq!(execute(&raw, [empty.clone(), null.clone()].into_iter()).expect("runs").count(), 0);
+    assert_eq!(execute(&raw, [empty.clone(), null.clone()].into_iter(), &Needed::of(&raw)).expect("runs").count(), 0);
     let sums = second_windows(plan(&[FieldType::I64], None));
-    assert_eq!(execute(&sums, [empty, null].into_iter()).expect("runs").count(), 0);
+    assert_eq!(execute(&sums, [empty, null].into_iter(), &Needed::of(&sums)).expect("runs").count(), 0);
     let none = plan(&[FieldType::I64], Some(0)).build().expect("valid");
-    assert_eq!(execute(&none, [integers(0, 0..9)].into_iter()).expect("runs").count(), 0);
+    assert_eq!(execute(&none, [integers(0, 0..9)].into_iter(), &Needed::of(&none)).expect("runs").count(), 0);
 }
 
 #[test]
@@ -69,13 +70,15 @@ fn a_limit_cuts_series_before_they_are_kept() {
     assert_eq!(kept(&mut first, integers(0, 0..1_000)), [997, 998, 999]);
     assert_eq!(kept(&mut first, integers(1, 0..999)), [998], "one of the three, 998 of h0, comes before in key order");
     assert_eq!(kept(&mut first, integers(2, 0..997)), [] as [i64; 0]);
-    let batches = execute(&plan, (0..9).map(|host| integers(host, 0..1_000))).expect("runs");
+    let batches = execute(&plan, (0..9).map(|host| integers(host, 0..1_000)), &Needed::of(&plan)).expect("runs");
     assert_eq!(batches.map(|b| b.len()).sum::<usize>(), 3);
 }
 
 #[test]
 fn too_many_windows_are_refused_unless_a_limit_bounds_them() {
-    let run = |plan: &Plan, series: Vec<SeriesRows>| aggregate(plan, series.into_iter(), 10).map(Iterator::count);
+    let run = |plan: &Plan, series: Vec<SeriesRows>| {
+        aggregate(plan, series.into_iter(), &Needed::of(plan), 10).map(Iterator::count)
+    };
     let all = second_windows(plan(&[FieldType::I64], None));
     assert_eq!(run(&all, vec![integers(0, 0..10), integers(1, 0..10)]), Ok(10));
     let error = run(&all, vec![integers(0, 0..11)]).expect_err("one more");
@@ -89,14 +92,16 @@ fn too_many_windows_are_refused_unless_a_limit_bounds_them() {
 
 #[test]
 fn a_raw_query_holds_no_more_than_its_bound() {
-    let run = |plan: &Plan, series: Vec<SeriesRows>| raw(plan, series.into_iter(), 10).map(Iterator::count);
+    let run = |plan: &Plan, series: Vec<SeriesRows>| {
+        raw(plan, series.into_iter(), &Needed::of(plan), 10).map(Iterator::count)
+    };
     let all = plan(&[FieldType::I64], None).build().expect("valid");
     assert_eq!(run(&all, vec![integers(0, 0..6), integers(1, 0..4)]), Ok(10));
     let refused = Err(ExecError::TooManyCells { limit: 10 });
     assert_eq!(run(&all, vec![integers(0, 0..6), integers(1, 0..5)]), refused);
     let mut taken = 0;
     let endless = (0..).map(|host| integers(host, 0..3)).inspect(|_| taken += 1);
-    let error = raw(&all, endless, 10).map(Iterator::count).expect_err("it has no end");
+    let error = raw(&all, endless, &Needed::of(&all), 10).map(Iterator::count).expect_err("it has no end");
     assert_eq!((taken, error.code()), (4, Code::OverLimit), "no series is read after the one too many");
     let text = error.to_string();
     for remedy in ["more than 10 cells", "shorter range", "fewer fields", "set a limit"] {
@@ -122,7 +127,8 @@ fn with_a_limit_rows_that_are_no_longer_needed_make_room() {
     let run = |limit, hosts: &[i64]| {
         let plan = plan(&[FieldType::I64], Some(limit)).build().expect("valid");
         let series = hosts.iter().zip(0..).map(|(start, host)| integers(host, *start..*start + 50));
-        raw(&plan, series, 10).map(|entries| entries.map(|entry| entry.place.order).collect::<Vec<_>>())
+        raw(&plan, series, &Needed::of(&plan), 10)
+            .map(|entries| entries.map(|entry| entry.place.order).collect::<Vec<_>>())
     };
     // Each series begins before all that came until then, so that each has rows among the first when it comes.
     let backwards: Vec<i64> = (0..100).rev().map(|n| n * 100).collect();
@@ -144,7 +150,7 @@ fn a_row_that_no_message_can_carry_is_refused() {
     for builder in [plan(&[FieldType::Str; 16], None), plan(&[FieldType::Str; 16], None).aggregates([Aggregate::Last])]
     {
         let plan = builder.build().expect("valid");
-        let error = execute(&plan, [row()].into_iter()).expect_err("too large");
+        let error = execute(&plan, [row()].into_iter(), &Needed::of(&plan)).expect_err("too large");
         assert_eq!(error.code(), Code::OverLimit, "{error}");
     }
 }

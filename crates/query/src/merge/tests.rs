@@ -7,7 +7,7 @@ use meridian_types::{Duration, FieldType, SeriesKey, TimeRange};
 use proptest::prelude::*;
 
 use super::*;
-use crate::{Aggregate, Column, DecodeError, SeriesRows, Window, execute};
+use crate::{Aggregate, Column, DecodeError, Needed, SeriesRows, Window, execute};
 
 const FIELDS: [(&str, FieldType); 5] = [
     ("f", FieldType::F64),
@@ -134,8 +134,10 @@ fn series(plan: &Plan, points: &[Point]) -> Vec<SeriesRows> {
 fn answer(plan: &Plan, shards: Vec<Vec<SeriesRows>>, rows_max: usize, ahead: usize) -> Result<Vec<Row>, ExecError> {
     let mut merge = Merge::new(plan.clone(), shards.len());
     let sent = |batch: Batch| Batch::decode(plan, &batch.encode()).expect("what was encoded");
-    let mut inputs: Vec<_> =
-        shards.into_iter().map(|s| execute(plan, s.into_iter()).expect("small").rows_max(rows_max).map(sent)).collect();
+    let mut inputs: Vec<_> = shards
+        .into_iter()
+        .map(|s| execute(plan, s.into_iter(), &Needed::of(plan)).expect("small").rows_max(rows_max).map(sent))
+        .collect();
     for (input, batches) in inputs.iter_mut().enumerate() {
         batches.take(ahead).for_each(|batch| merge.push(input, batch));
     }
@@ -257,7 +259,7 @@ proptest! {
     fn a_damaged_batch_never_panics(
         plan in plans(), points in points(), at: prop::sample::Index, byte: u8, tail in 0..3_usize,
     ) {
-        let batch = execute(&plan, series(&plan, &points).into_iter()).expect("small").next();
+        let batch = execute(&plan, series(&plan, &points).into_iter(), &Needed::of(&plan)).expect("small").next();
         let mut bytes = batch.map_or_else(|| Batch::new(plan.aggregates.is_empty(), Vec::new()).encode(), |b| b.encode());
         let at = at.index(bytes.len());
         bytes[at] = byte;
@@ -295,7 +297,7 @@ fn sums() -> Plan {
 }
 
 fn batch(plan: &Plan, times: &[i64]) -> Batch {
-    execute(plan, [integers(times)].into_iter()).expect("runs").next().expect("rows")
+    execute(plan, [integers(times)].into_iter(), &Needed::of(plan)).expect("runs").next().expect("rows")
 }
 
 fn times(rows: Result<Vec<Row>, ExecError>) -> Vec<i64> {
