@@ -220,6 +220,7 @@ mod tests {
             "inspect ./meridian-data/n1 --force --json",
             "completion elvish",
             "query cpu --db m --fields a,b --where host=a --where region!~eu.* --start -1h --end now --desc --limit 5",
+            "query cpu --db m --where usage>90 --where usage<=99.5 --where up==true --where state<>idle --where host=a",
             "delete cpu --db m --where host=a --where region!=eu --start -1h --end now --yes",
             "query cpu --db m --every 1m --offset 10s --agg mean,max --group-by host,region --format csv",
         ] {

@@ -1,6 +1,7 @@
 //! `meridian query`: arguments into a `Select`, the answer's stream onto stdout. Never lets a broken answer pass for a whole
 //! one.
 
+mod conditions;
 mod rows;
 #[cfg(test)]
 mod tests;
@@ -12,8 +13,11 @@ use tonic::Streaming;
 
 use crate::failure::CliError;
 use crate::output::{self, counted};
+use crate::query::conditions::{Condition, condition};
 use crate::query::rows::{Format, Layout, Printer};
 use crate::server::{Server, about_database};
+
+pub(crate) use conditions::matcher;
 
 /// Raw points, or aggregates of them, of one measurement.
 #[derive(Debug, clap::Args)]
@@ -27,9 +31,9 @@ pub(crate) struct Args {
     /// Fields to show; all where none is named
     #[arg(long, value_name = "FIELD,…", value_delimiter = ',')]
     fields: Vec<String>,
-    /// A condition on a tag; all that are given must hold
-    #[arg(long = "where", value_name = "TAG=VALUE", value_parser = matcher)]
-    matchers: Vec<v1::Matcher>,
+    /// A condition on a tag, or on the value of a field; all that are given must hold
+    #[arg(long = "where", value_name = "CONDITION", value_parser = condition)]
+    conditions: Vec<Condition>,
     #[command(flatten)]
     span: Span,
     #[command(flatten)]
@@ -85,9 +89,13 @@ enum Aggregate {
 }
 
 const AFTER_HELP: &str = "\
-Conditions: host=a, host!=a, host=~a.*, host!~a.* (a regex matches the whole value; a tag that is
-missing is empty). Ranges hold their start and not their end. Windows are labelled by their start;
-empty ones are left out.
+Conditions on tags: host=a, host!=a, host=~a.*, host!~a.* (a regex matches the whole value; a tag
+that is missing is empty). Conditions on values of fields: usage>90, usage>=90, usage<90, usage<=90,
+up==true, state<>idle (text that looks like a number stands in double quotes; a row that has no
+value of the field is left out). Quote them, so that the shell leaves < and > alone.
+
+Ranges hold their start and not their end. Windows are labelled by their start; empty ones are left
+out.
 
 Columns are time, tags, values. There is no time where one window has no start. A value that is
 missing is empty, and null in json. Floats that are no numbers are NaN, +Inf and -Inf, in json as
@@ -99,6 +107,7 @@ strings. A tag that is called like a value or `time` is shown as tag:NAME, a fie
 
 Examples:
   meridian query cpu --db metrics --start -1h --where host=a
+  meridian query cpu --db metrics --start -1h --where 'usage>90' --where host!=a
   meridian query cpu --db metrics --start -1d --every 1h --agg mean,max --group-by host
   meridian query cpu --db metrics --agg count --format json";
 
@@ -183,18 +192,26 @@ impl Args {
             Aggregate::First => v1::Aggregate::First,
             Aggregate::Last => v1::Aggregate::Last,
         };
+        let (mut matchers, mut conditions) = (Vec::new(), Vec::new());
+        for condition in self.conditions {
+            match condition {
+                Condition::Tag(matcher) => matchers.push(matcher),
+                Condition::Field(condition) => conditions.push(condition),
+            }
+        }
         Ok(v1::Select {
             database: self.db,
             measurement: self.measurement,
             fields: self.fields,
             range: self.span.range(now)?.map(Into::into),
-            matchers: self.matchers,
+            matchers,
             every: self.windows.every.map_or(0, Duration::nanos),
             offset: self.windows.offset.nanos(),
             aggregates: self.windows.aggregates.into_iter().map(|a| aggregate(a).into()).collect(),
             group_by: self.windows.group_by,
             descending: self.desc,
             limit: self.limit,
+            conditions,
         })
     }
 }
@@ -217,20 +234,4 @@ pub(crate) fn range(start: Option<&str>, end: Option<&str>, now: Timestamp) -> R
     let start = parsed(start, Timestamp::MIN).map_err(usage)?;
     let end = parsed(end, Timestamp::END).map_err(usage)?;
     TimeRange::new(start, end).map_err(usage)
-}
-
-/// Reads a condition: the first operator in it ends the tag's name.
-pub(crate) fn matcher(text: &str) -> Result<v1::Matcher, String> {
-    const OPERATORS: [(&str, v1::MatchOp); 4] =
-        [("!=", v1::MatchOp::NotEq), ("!~", v1::MatchOp::NotRe), ("=~", v1::MatchOp::Re), ("=", v1::MatchOp::Eq)];
-    let at = |at: usize| OPERATORS.iter().find(|(sign, _)| text[at..].starts_with(sign)).map(|found| (at, found));
-    let first = text.char_indices().find_map(|(i, _)| at(i));
-    match first {
-        Some((0, _)) => Err("the name of the tag is missing: write TAG=VALUE".into()),
-        Some((at, (sign, op))) => {
-            let (tag, value) = (text[..at].to_owned(), text[at + sign.len()..].to_owned());
-            Ok(v1::Matcher { tag, op: (*op).into(), value })
-        }
-        None => Err("there is no operator: write TAG=VALUE, TAG!=VALUE, TAG=~REGEX or TAG!~REGEX".into()),
-    }
 }

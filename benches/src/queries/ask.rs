@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use meridian_env::{Env, deadline};
-use meridian_proto::v1::cell::Value;
 use meridian_proto::v1::data_client::DataClient;
 use meridian_proto::v1::query_reply::Part;
 use meridian_proto::{failure_of, v1};
@@ -68,8 +67,9 @@ impl Asker {
         let start = self.env.clock.now();
         let select = drawn.select(&self.database);
         let answer = match drawn.kind.want {
-            Want::Windows { .. } | Want::NewestWindows { .. } => self.fetch(select, |_| true, &mut fetched).await?,
-            Want::RowsAbove(threshold) => self.fetch(select, |row| is_above(row, threshold), &mut fetched).await?,
+            Want::Windows { .. } | Want::NewestWindows { .. } | Want::RowsAbove(_) => {
+                self.fetch(select, &mut fetched).await?
+            }
             Want::NewestRows => self.newest_rows(drawn, select, &mut fetched).await?,
         };
         let took = self.env.clock.now().saturating_duration_since(start);
@@ -80,10 +80,10 @@ impl Asker {
     /// host: so a query for which hosts there are, one for as many of the newest rows, and one for each host that is not
     /// among them.
     async fn newest_rows(&self, drawn: &Drawn, hosts: v1::Select, fetched: &mut Fetched) -> Result<Answer, AskError> {
-        let hosts = self.fetch(hosts, |_| true, fetched).await?.rows;
+        let hosts = self.fetch(hosts, fetched).await?.rows;
         let hosts: BTreeSet<_> = hosts.iter().map(|row| host_of(row).to_owned()).collect();
         let newest = |limit: u64| drawn.newest(&self.database, Some(limit));
-        let Answer { columns, rows } = self.fetch(newest(hosts.len() as u64), |_| true, fetched).await?;
+        let Answer { columns, rows } = self.fetch(newest(hosts.len() as u64), fetched).await?;
         let mut found = BTreeMap::new();
         for row in rows {
             found.entry(host_of(&row).to_owned()).or_insert(row);
@@ -92,33 +92,28 @@ impl Asker {
             if !found.contains_key(&host) {
                 let matcher = v1::Matcher { tag: HOST_TAG.into(), op: v1::MatchOp::Eq.into(), value: host.clone() };
                 let select = v1::Select { matchers: vec![matcher], ..newest(1) };
-                let rows = self.fetch(select, |_| true, fetched).await?.rows;
+                let rows = self.fetch(select, fetched).await?.rows;
                 found.extend(rows.into_iter().map(|row| (host.clone(), row)));
             }
         }
         Ok(Answer { columns, rows: found.into_values().collect() })
     }
 
-    /// Those rows of the answer to `select` that are to be kept.
-    pub(crate) async fn fetch(
-        &self,
-        select: v1::Select,
-        keep: impl Fn(&v1::ResultRow) -> bool,
-        fetched: &mut Fetched,
-    ) -> Result<Answer, AskError> {
+    /// The answer to `select`.
+    pub(crate) async fn fetch(&self, select: v1::Select, fetched: &mut Fetched) -> Result<Answer, AskError> {
         fetched.queries += 1;
         let mut client = DataClient::new(self.channel.clone());
         let mut parts = self.wait(client.query(select)).await?.into_inner();
         let Part::Header(header) = self.part(&mut parts, fetched).await? else {
             return Err(AskError::Malformed("does not begin with its header"));
         };
-        let (mut kept, mut rows_seen) = (Vec::new(), 0);
+        let (mut all, mut rows_seen) = (Vec::new(), 0);
         loop {
             match self.part(&mut parts, fetched).await? {
                 Part::Header(_) => return Err(AskError::Malformed("has two headers")),
                 Part::Rows(rows) => {
                     rows_seen += rows.rows.len() as u64;
-                    kept.extend(rows.rows.into_iter().filter(&keep));
+                    all.extend(rows.rows);
                 }
                 Part::End(end) if end.rows != rows_seen => {
                     return Err(AskError::Malformed("has not the rows that its end counts"));
@@ -128,7 +123,7 @@ impl Asker {
         }
         fetched.rows += rows_seen;
         match self.wait(parts.message()).await? {
-            None => Ok(Answer { columns: header.columns, rows: kept }),
+            None => Ok(Answer { columns: header.columns, rows: all }),
             Some(_) => Err(AskError::Malformed("goes on behind its end")),
         }
     }
@@ -146,10 +141,6 @@ impl Asker {
         let done = deadline(clock, clock.now() + ANSWER_WAIT_MAX, call).await.map_err(|_| AskError::Silent)?;
         done.map_err(|status| AskError::Failed(failure_of(&status, false)))
     }
-}
-
-fn is_above(row: &v1::ResultRow, threshold: i64) -> bool {
-    matches!(row.values.first(), Some(v1::Cell { value: Some(Value::I64(value)) }) if *value > threshold)
 }
 
 fn host_of(row: &v1::ResultRow) -> &str {

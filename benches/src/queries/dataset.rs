@@ -101,7 +101,7 @@ async fn newest(asker: &Asker) -> Result<Option<Timestamp>, DatasetError> {
         limit: Some(1),
         ..Default::default()
     };
-    let rows = match asker.fetch(select, |_| true, &mut Fetched::default()).await {
+    let rows = match asker.fetch(select, &mut Fetched::default()).await {
         Ok(answer) => answer.rows,
         // A fresh database does not know the measurement yet.
         Err(AskError::Failed(failure)) if failure.code == Code::NoMeasurement => Vec::new(),

@@ -72,7 +72,14 @@ impl Drawn {
                 limit: Some(count),
                 ..select
             },
-            Want::RowsAbove(_) => select,
+            Want::RowsAbove(threshold) => v1::Select {
+                conditions: vec![v1::Condition {
+                    field: field_name(0),
+                    op: v1::CompareOp::Gt.into(),
+                    value: Some(v1::Cell { value: Some(v1::cell::Value::I64(threshold)) }),
+                }],
+                ..select
+            },
             Want::NewestRows => v1::Select {
                 fields: vec![field_name(0)],
                 aggregates: vec![v1::Aggregate::Last.into()],
@@ -133,6 +140,11 @@ fn command(select: &v1::Select) -> String {
             v1::MatchOp::Eq | v1::MatchOp::Unspecified => "=",
         };
         add(format!("--where '{}{sign}{}'", matcher.tag, matcher.value));
+    }
+    for condition in &select.conditions {
+        if let Some(v1::Cell { value: Some(v1::cell::Value::I64(value)) }) = &condition.value {
+            add(format!("--where '{}>{value}'", condition.field));
+        }
     }
     if let Some(range) = select.range {
         let ends = [("start", range.start, Timestamp::MIN), ("end", range.end, Timestamp::END)];
@@ -228,10 +240,9 @@ mod tests {
             "{double}"
         );
         assert!(double.ends_with("--agg mean --every 3600000000000ns --group-by hostname"), "{double}");
-        assert!(
-            text("high-cpu-all", &[], range)
-                .ends_with("usage_guest_nice --start 1970-01-01T00:00:00Z --end 1970-01-01T01:00:00Z")
-        );
+        assert!(text("high-cpu-all", &[], range).ends_with(
+            "usage_guest_nice --where 'usage_user>90' --start 1970-01-01T00:00:00Z --end 1970-01-01T01:00:00Z"
+        ));
         assert_eq!(
             text("groupby-orderby-limit", &[], before),
             "meridian query cpu --db d --fields usage_user --end 1970-01-01T00:00:00.000000001Z --agg max --every \

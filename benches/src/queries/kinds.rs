@@ -47,8 +47,7 @@ impl Want {
     /// What the client has to do because a `Select` cannot say it.
     pub(crate) fn in_client(self) -> Option<&'static str> {
         match self {
-            Self::Windows { .. } | Self::NewestWindows { .. } => None,
-            Self::RowsAbove(_) => Some("filtered in the client: no condition on a field"),
+            Self::Windows { .. } | Self::NewestWindows { .. } | Self::RowsAbove(_) => None,
             Self::NewestRows => Some("filtered in the client: hosts, then newest rows, by queries of their own"),
         }
     }

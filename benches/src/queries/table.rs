@@ -126,7 +126,7 @@ mod tests {
             seed: 7,
             range: TimeRange::new(Timestamp::default(), end).expect("not empty"),
             loading: None,
-            lines: vec![line("cpu-max-all-8", 8, &[9, 1, 2]), line("high-cpu-1", 77, &[5])],
+            lines: vec![line("cpu-max-all-8", 8, &[9, 1, 2]), line("lastpoint", 77, &[5])],
         }
     }
 
@@ -141,7 +141,7 @@ times    of 3 executions each; rows and bytes are of one more before, which is n
 
 query                  median ms    p95 ms    rows  fetched      bytes
 cpu-max-all-8               2.00      9.00       8     4320     123456
-high-cpu-1                  5.00      5.00      77     4320     123456  filtered in the client: no condition on a field
+lastpoint                   5.00      5.00      77     4320     123456  filtered in the client: hosts, then newest rows, by queries of their own
 ";
         assert_eq!(table().text(), expected);
     }

@@ -193,9 +193,39 @@ fn arguments_become_a_select() {
         group_by: vec!["host".into(), "az".into()],
         descending: true,
         limit: Some(5),
+        conditions: Vec::new(),
     };
     assert_eq!(found.expect("a select"), expected);
     assert_eq!(select("cpu --db m").expect("a select").range, None);
+}
+
+#[test]
+fn conditions_on_fields_stand_beside_those_on_tags() {
+    use v1::CompareOp::{Eq, Ge, Gt, Le, Lt, NotEq};
+    let found = select("cpu --db m --where a>b=c --where host=a>b").expect("a select");
+    let tag = v1::Matcher { tag: "host".into(), op: v1::MatchOp::Eq.into(), value: "a>b".into() };
+    assert_eq!(found.matchers, [tag], "the first operator decides");
+    assert_eq!(found.conditions.len(), 1);
+    for (text, op, value) in [
+        ("f>90", Gt, Value::I64(90)),
+        ("f>=-0.5", Ge, Value::F64(-0.5)),
+        ("f<18446744073709551615", Lt, Value::U64(u64::MAX)),
+        ("f<=1e3", Le, Value::F64(1e3)),
+        ("f<+Inf", Lt, Value::F64(f64::INFINITY)),
+        ("f==true", Eq, Value::Boolean(true)),
+        ("f<>false", NotEq, Value::Boolean(false)),
+        ("f==idle", Eq, Value::Text("idle".into())),
+        ("f==nan", Eq, Value::Text("nan".into())),
+        ("f==\"42\"", Eq, Value::Text("42".into())),
+        ("f<>\"", NotEq, Value::Text("\"".into())),
+        ("f==", Eq, Value::Text(String::new())),
+    ] {
+        let found = select(&format!("cpu --db m --where {text}")).expect("a select");
+        let value = Some(v1::Cell { value: Some(value) });
+        assert_eq!(found.conditions, [v1::Condition { field: "f".into(), op: op.into(), value }], "{text}");
+        assert!(found.matchers.is_empty(), "{text}");
+        assert!(matcher(text).is_err(), "{text}");
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use meridian_frame::{Frame, FrameBuilder};
-use meridian_query::{MatchOp, Matcher, Needed, Plan, SeriesRows};
+use meridian_query::{CompareOp, Condition, MatchOp, Matcher, Needed, Plan, SeriesRows};
 use meridian_types::{
     Code, DatabaseId, FieldType, SeriesKey, SeriesNumber, TimeRange, Timestamp, Value, ValueRef, limits,
 };
@@ -116,7 +116,7 @@ impl Model {
         let asked = |(measurement, key, field, time): &Point| {
             *measurement == plan.measurement
                 && plan.range.contains(at(*time))
-                && plan.fields.iter().any(|(name, _)| name == field)
+                && plan.read_fields().any(|(name, _)| name == field)
                 && plan.matches(key)
         };
         let mine = self.0.iter().filter(|((d, point), _)| *d == database && asked(point));
@@ -132,16 +132,16 @@ fn points(plan: &Plan, view: View) -> BTreeMap<Point, Value> {
         let SeriesRows { key, times, columns } = rows.expect("whole files");
         assert!(!seen.contains(&key), "a series comes once");
         assert!(times.is_sorted_by(|a, b| a < b), "one row a timestamp, by time: {times:?}");
-        assert_eq!(columns.len(), plan.fields.len());
+        assert_eq!(columns.len(), plan.read_fields().count());
         let mut filled = vec![false; times.len()];
-        for (column, (name, kind)) in columns.iter().zip(&plan.fields) {
+        for (column, (name, kind)) in columns.iter().zip(plan.read_fields()) {
             let Some(column) = column else { continue };
-            assert_eq!((column.len(), column.field_type()), (times.len(), *kind));
+            assert_eq!((column.len(), column.field_type()), (times.len(), kind));
             let mut any = false;
             for (row, time) in times.iter().enumerate() {
                 let Some(value) = column.value(row) else { continue };
                 (any, filled[row]) = (true, true);
-                all.insert((plan.measurement.clone(), key.clone(), name.clone(), *time), value);
+                all.insert((plan.measurement.clone(), key.clone(), name.to_owned(), *time), value);
             }
             assert!(any, "a column without a value is None");
         }
@@ -170,13 +170,19 @@ fn plan() -> impl Strategy<Value = Plan> {
     ];
     let matchers = prop::collection::vec(prop::sample::select(ops.to_vec()), 0..2);
     let span = prop_oneof![Just(None), (-12_i64..16, 1_i64..20).prop_map(Some)];
-    (0_u8..2, span, prop::collection::btree_set(0_u8..150, 1..40), matchers).prop_map(|(m, span, fields, matchers)| {
+    // The engine reads their fields, and leaves it to the run which rows fulfil them.
+    let condition = (0_u8..9)
+        .prop_map(|f| (Condition { field: field_name(f), op: CompareOp::NotEq, value: value(f, 0) }, field_type(f)));
+    let conditions = prop::collection::vec(condition, 0..3);
+    let fields = prop::collection::btree_set(0_u8..150, 1..40);
+    (0_u8..2, span, fields, matchers, conditions).prop_map(|(m, span, fields, matchers, conditions)| {
         let range = span.map_or(TimeRange::ALL, |(start, len)| TimeRange::new(at(start), at(start + len)).unwrap());
         // Most fields are drawn low; the others ask for what is rarely there.
         let fields = fields.into_iter().map(|f| if f % 2 == 0 { f } else { f % 7 });
         let fields: BTreeMap<String, FieldType> = fields.map(|f| (field_name(f), field_type(f))).collect();
         let matchers = matchers.into_iter().map(|(op, value)| Matcher::new("host", op, value).unwrap());
-        Plan::builder(format!("m{m}"), range).fields(fields).matchers(matchers).build().unwrap()
+        let plan = Plan::builder(format!("m{m}"), range).fields(fields).matchers(matchers);
+        plan.conditions(conditions).build().unwrap()
     })
 }
 

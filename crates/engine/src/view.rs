@@ -24,7 +24,7 @@ const NEWEST_GROWTH: i64 = 8;
 pub struct View {
     /// `None` if retention has cut off all that was asked for.
     range: Option<TimeRange>,
-    /// One for each field of the plan; `None` if the measurement has no such field of that type.
+    /// One for each field that the plan reads; `None` if the measurement has no such field of that type.
     fields: Vec<Option<Stored>>,
     /// Whether of each series and field the newest value is enough.
     newest: bool,
@@ -42,7 +42,7 @@ impl Engine {
         let stored = |name: &str, field_type: FieldType| {
             measurement?.column(name).filter(|column| column.field_type == field_type)
         };
-        let fields: Vec<Option<Stored>> = plan.fields.iter().map(|(name, kind)| stored(name, *kind)).collect();
+        let fields: Vec<Option<Stored>> = plan.read_fields().map(|(name, kind)| stored(name, kind)).collect();
         let range = self.after_cutoff(database, plan.range);
         let sources = self.sources(database, range.unwrap_or(plan.range));
         let may_have_rows = |series: &Series| !sources.is_empty() || series.overlaps(plan.range);
@@ -60,7 +60,7 @@ impl Engine {
 
 impl View {
     /// The rows of each series, in order of the series' numbers: sorted by time, those of one time merged by field, the
-    /// later in the log winning; inside the plan's range, with the plan's fields. Rows and series that have none of these
+    /// later in the log winning; inside the plan's range, with the fields that it reads. Rows and series that have none of these
     /// fields are left out, and those of times that are not `needed` any more. Of a plan that wants the newest values, older rows
     /// are left out, too. The work of reading happens as the iterator goes, one series at a time. After an error there is no
     /// answer: what came before it is a part.

@@ -262,7 +262,7 @@ pub(crate) fn whole_mean(sum: i128, count: u64) -> f64 {
     if sum < 0 { -mean } else { mean }
 }
 
-fn put_value(out: &mut Vec<u8>, value: &Value) {
+pub(crate) fn put_value(out: &mut Vec<u8>, value: &Value) {
     match value {
         Value::F64(v) => out.extend_from_slice(&v.to_le_bytes()),
         Value::I64(v) => out.extend_from_slice(&v.to_le_bytes()),
@@ -272,7 +272,7 @@ fn put_value(out: &mut Vec<u8>, value: &Value) {
     }
 }
 
-fn take_value(field_type: FieldType, reader: &mut Reader<'_>) -> Result<Value, DecodeError> {
+pub(crate) fn take_value(field_type: FieldType, reader: &mut Reader<'_>) -> Result<Value, DecodeError> {
     const WHAT: &str = "a value";
     Ok(match field_type {
         FieldType::F64 => Value::F64(reader.f64(WHAT)?),

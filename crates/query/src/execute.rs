@@ -13,6 +13,7 @@ use meridian_types::{Code, FieldType, SeriesKey, limits};
 
 use crate::batch::{BATCH_BYTES_MAX, BATCH_ROWS_MAX, Entry, Group, Place, ROW_BYTES_MAX, row_len};
 use crate::cell::{Cell, Kind, Run};
+use crate::condition::Filter;
 use crate::{Batch, Column, Needed, Plan, SeriesRows};
 
 /// States (windows of all groups, times value columns) that one shard keeps for a query.
@@ -82,6 +83,8 @@ impl ExecError {
 ///
 /// Panics if a series breaks what [`SeriesRows`] promises about the plan's fields.
 pub fn execute(plan: &Plan, series: impl Iterator<Item = SeriesRows>, needed: &Needed) -> Result<Batches, ExecError> {
+    let filter = Filter::new(plan);
+    let series = series.map(|rows| filter.apply(rows));
     let entries: Entries = match plan.limit {
         Some(0) => Box::new(std::iter::empty()),
         _ if plan.is_raw() => raw(plan, series, needed, limits::QUERY_RAW_CELLS_MAX)?,
@@ -149,7 +152,6 @@ fn aggregate(
     let no_key = Arc::new(SeriesKey::default());
     let mut windows: BTreeMap<Place, Vec<Cell>> = BTreeMap::new();
     for series in series {
-        series.assert_fits(plan);
         let (group, key) = (plan.group_of(&series.key), Arc::new(series.key.clone()));
         for (label, rows) in runs(plan, &series.times) {
             let place = Place { group: Arc::clone(&group), order: plan.flip(label), key: Arc::clone(&no_key) };
@@ -230,7 +232,6 @@ fn collect(
     let room = if first.is_some() { cells_max.saturating_mul(2) } else { cells_max };
     let (mut sources, mut cells) = (Vec::new(), 0);
     for series in series {
-        series.assert_fits(plan);
         let mut source = Source::new(plan, series);
         if let Some(first) = &mut first {
             first.cut(&mut source);

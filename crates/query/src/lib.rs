@@ -7,6 +7,8 @@
 //! - **Order.** Rows stand in the order (values of the `group_by` tags, time, canonical bytes of the series key). Groups
 //!   always ascend; `descending` turns the time around inside each group. `limit` counts rows of the whole answer.
 //! - **Raw rows** (no aggregate) have one row for each series and time with at least one value of a field asked for.
+//! - **Conditions** on values drop rows (one series, one time) before anything is made of them. Where a field has no value, no
+//!   condition on it holds, nor does any but `<>` for NaN. Numbers of all types are compared exactly; `-0.0` is `0.0`.
 //! - **Windows** start at 1970-01-01 plus `offset` and every `every` before and after. A window is labelled by its start, even
 //!   where that is before the range, but never before 1678-01-01. Empty ones are left out. Without a window, all of a
 //!   group is one, labelled by the start of the range.
@@ -22,6 +24,7 @@
 mod aggregate;
 mod batch;
 mod cell;
+mod condition;
 mod exact_sum;
 mod execute;
 mod matcher;
@@ -35,11 +38,12 @@ mod wire;
 
 pub use aggregate::Aggregate;
 pub use batch::{BATCH_BYTES_MAX, BATCH_ROWS_MAX, Batch, ROW_BYTES_MAX};
+pub use condition::{CompareOp, Condition};
 pub use execute::{Batches, ExecError, execute};
 pub use matcher::{MatchOp, Matcher};
 pub use merge::{Merge, Row};
 pub use needed::Needed;
-pub use plan::{MATCHERS_MAX, Plan, PlanBuilder, PlanError, Window, columns};
+pub use plan::{CONDITIONS_MAX, MATCHERS_MAX, Plan, PlanBuilder, PlanError, Window, columns};
 pub use rows::{Column, SeriesRows};
 pub use selection::{SELECTION_BYTES_MAX, Selection, SelectionBuilder, SelectionError};
 pub use wire::DecodeError;

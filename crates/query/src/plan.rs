@@ -1,14 +1,16 @@
 //! What is asked of one measurement, checked once: whatever holds a [`Plan`] may rely on all that [`PlanBuilder::build`]
 //! checks.
 
-use meridian_types::{Code, Duration, FieldType, SeriesKey, TimeRange, Timestamp, limits, name_is_valid};
+use meridian_types::{Code, Duration, FieldType, SeriesKey, TimeRange, Timestamp, Value, limits, name_is_valid};
 
 use crate::cell::Kind;
 use crate::wire::DecodeError;
-use crate::{Aggregate, Matcher};
+use crate::{Aggregate, Condition, Matcher};
 
 /// Matchers of one plan.
 pub const MATCHERS_MAX: usize = 64;
+/// Conditions on values of one plan.
+pub const CONDITIONS_MAX: usize = 64;
 
 /// Spans of equal length, aligned to 1970-01-01 plus an offset.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -41,6 +43,8 @@ pub struct Plan {
     pub range: TimeRange,
     /// Conditions on tags; all must hold.
     pub matchers: Vec<Matcher>,
+    /// Conditions on values, with their fields' types; all must hold.
+    pub conditions: Vec<(Condition, FieldType)>,
     /// Windows of the aggregates; `None` is one window over the whole range.
     pub window: Option<Window>,
     /// What to make of each field; none asks for raw rows.
@@ -61,6 +65,7 @@ impl Plan {
             fields: Vec::new(),
             range,
             matchers: Vec::new(),
+            conditions: Vec::new(),
             window: None,
             aggregates: Vec::new(),
             group_by: Vec::new(),
@@ -74,9 +79,21 @@ impl Plan {
         self.matchers.iter().all(|m| m.matches(key))
     }
 
-    /// Whether of each series and field the newest value is enough.
+    /// Whether of each series and field the newest value is enough. Not under conditions: an older one may be the first to fulfil them.
     pub fn wants_newest(&self) -> bool {
-        self.window.is_none() && !self.is_raw() && self.aggregates.iter().all(|a| *a == Aggregate::Last)
+        let is_last = self.aggregates.iter().all(|a| *a == Aggregate::Last);
+        self.window.is_none() && self.conditions.is_empty() && !self.is_raw() && is_last
+    }
+
+    /// What a run reads: the fields asked for, then those that only conditions look at, each once.
+    pub fn read_fields(&self) -> impl Iterator<Item = (&str, FieldType)> {
+        let asked = self.fields.iter().map(|(name, field_type)| (name.as_str(), *field_type));
+        let is_new = |number: usize, name: &str| {
+            let before = self.conditions[..number].iter().map(|(condition, _)| &condition.field);
+            !self.fields.iter().map(|(field, _)| field).chain(before).any(|field| field == name)
+        };
+        let looked_at = self.conditions.iter().enumerate().filter(move |(number, (c, _))| is_new(*number, &c.field));
+        asked.chain(looked_at.map(|(_, (condition, field_type))| (condition.field.as_str(), *field_type)))
     }
 
     pub(crate) fn is_raw(&self) -> bool {
@@ -137,6 +154,13 @@ impl PlanBuilder {
         self
     }
 
+    /// Adds conditions on values, with the types that the catalogue gives their fields.
+    #[must_use]
+    pub fn conditions(mut self, conditions: impl IntoIterator<Item = (Condition, FieldType)>) -> Self {
+        self.0.conditions.extend(conditions);
+        self
+    }
+
     /// Sets the windows.
     #[must_use]
     pub fn window(mut self, window: Option<Window>) -> Self {
@@ -185,6 +209,7 @@ impl PlanBuilder {
         if plan.matchers.len() > MATCHERS_MAX {
             return Err(PlanError::TooMany { what: "matchers", count: plan.matchers.len(), limit: MATCHERS_MAX });
         }
+        check_conditions(&plan)?;
         if plan.window.is_some() && plan.is_raw() {
             return Err(PlanError::WindowWithoutAggregate);
         }
@@ -219,6 +244,26 @@ fn check_list<'a>(
         check_name(what, name)?;
         if !seen.insert(name) {
             return Err(PlanError::Twice { what, name: name.to_owned() });
+        }
+    }
+    Ok(())
+}
+
+fn check_conditions(plan: &Plan) -> Result<(), PlanError> {
+    let count = plan.conditions.len();
+    if count > CONDITIONS_MAX {
+        return Err(PlanError::TooMany { what: "conditions on fields", count, limit: CONDITIONS_MAX });
+    }
+    for (condition, field_type) in &plan.conditions {
+        let field = &condition.field;
+        check_name("fields", field)?;
+        if !condition.suits(*field_type) {
+            return Err(PlanError::NotComparable { condition: condition.clone(), field_type: *field_type });
+        }
+        // Each field is read once.
+        let read = plan.read_fields().find(|(name, _)| name == field);
+        if let Some((_, other)) = read.filter(|(_, read)| read != field_type) {
+            return Err(PlanError::TwoTypes { field: field.clone(), types: [other, *field_type] });
         }
     }
     Ok(())
@@ -274,6 +319,26 @@ pub enum PlanError {
         /// Its type.
         field_type: FieldType,
     },
+    /// A value that those of a field cannot be compared with.
+    #[error(
+        "field {field:?} is of type {field_type} and cannot be compared with {literal}, of type {literal_type}: give a value of \
+         the field's type",
+        field = .condition.field, literal = Literal(&.condition.value), literal_type = .condition.value.field_type()
+    )]
+    NotComparable {
+        /// The condition.
+        condition: Condition,
+        /// The type of its field.
+        field_type: FieldType,
+    },
+    /// A field that cannot be of all the types that the plan gives it.
+    #[error("the plan gives field {field:?} two types, {} and {}: this is a bug, report it", .types[0], .types[1])]
+    TwoTypes {
+        /// The field.
+        field: String,
+        /// Its types.
+        types: [FieldType; 2],
+    },
     /// A name that is no aggregate's.
     #[error("{0:?} is no aggregate: use one of count, sum, min, max, mean, first, last")]
     NoAggregate(String),
@@ -298,6 +363,21 @@ pub enum PlanError {
     /// Bytes that are no plan.
     #[error("the plan cannot be read: {0}")]
     Bytes(#[from] DecodeError),
+}
+
+/// A value as users write it.
+struct Literal<'a>(&'a Value);
+
+impl std::fmt::Display for Literal<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Value::F64(v) => write!(f, "{v:?}"),
+            Value::I64(v) => write!(f, "{v}"),
+            Value::U64(v) => write!(f, "{v}"),
+            Value::Bool(v) => write!(f, "{v}"),
+            Value::Str(v) => write!(f, "{v:?}"),
+        }
+    }
 }
 
 impl PlanError {
@@ -359,6 +439,21 @@ mod tests {
         refused(mean().group_by((0..65).map(|i| format!("t{i}"))), Code::OverLimit);
         let matcher = Matcher::new("a", crate::MatchOp::Eq, "b").expect("valid");
         refused(mean().matchers(vec![matcher; MATCHERS_MAX + 1]), Code::OverLimit);
+        let above = |field: &str, value| Condition { field: field.into(), op: crate::CompareOp::Gt, value };
+        let one = || above("g", Value::U64(1));
+        assert!(mean().conditions(vec![(one(), FieldType::F64); CONDITIONS_MAX]).build().is_ok());
+        refused(mean().conditions(vec![(one(), FieldType::F64); CONDITIONS_MAX + 1]), Code::OverLimit);
+        refused(mean().conditions([(above("", Value::U64(1)), FieldType::F64)]), Code::BadQuery);
+        refused(mean().conditions([(above("f", Value::U64(1)), FieldType::I64)]), Code::BadQuery);
+        refused(mean().conditions([(one(), FieldType::F64), (one(), FieldType::I64)]), Code::BadQuery);
+        for (value, field_type) in [
+            (Value::U64(1), FieldType::Bool),
+            (Value::F64(1.0), FieldType::Str),
+            (Value::Str("1".into()), FieldType::I64),
+            (Value::Bool(true), FieldType::U64),
+        ] {
+            refused(mean().conditions([(above("g", value), field_type)]), Code::BadQuery);
+        }
     }
 
     #[test]

@@ -2,16 +2,20 @@
 //!
 //! ```text
 //! version:u8 measurement:str fields:[name:str type:u8] start:i64 end:i64 matchers:[tag:str op:u8 value:str]
+//! conditions:[field:str type:u8 op:u8 literal_type:u8 literal]
 //! has_window:u8 (every:i64 offset:i64)? aggregates:[u8] group_by:[str] descending:u8 has_limit:u8 limit:u64?
 //! ```
-//! Little-endian; `str` is `len:u32` and UTF-8, `[…]` is `count:u32` and the items; flags are 0 or 1.
+//! Little-endian; `str` is `len:u32` and UTF-8, `[…]` is `count:u32` and the items; flags are 0 or 1. A literal is
+//! 8 bytes for numbers, a flag for booleans, and a `str` for strings.
 
 use meridian_types::{Duration, FieldType, TimeRange, Timestamp, limits};
 
+use crate::cell::{put_value, take_value};
 use crate::wire::{DecodeError, Reader, put_bytes, put_len};
-use crate::{Aggregate, MATCHERS_MAX, MatchOp, Matcher, Plan, PlanBuilder, PlanError, Window};
+use crate::{Aggregate, CompareOp, Condition, Plan, PlanBuilder, PlanError, Window};
+use crate::{CONDITIONS_MAX, MATCHERS_MAX, MatchOp, Matcher};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 impl Plan {
     /// The plan as bytes for [`Plan::decode`].
@@ -25,6 +29,7 @@ impl Plan {
         }
         put_range(&mut out, self.range);
         put_matchers(&mut out, &self.matchers);
+        put_conditions(&mut out, &self.conditions);
         out.push(self.window.is_some().into());
         if let Some(window) = self.window {
             out.extend_from_slice(&window.every.nanos().to_le_bytes());
@@ -53,6 +58,7 @@ impl Plan {
         let builder: PlanBuilder = Self::builder(measurement, range)
             .fields(fields)
             .matchers(matchers.collect::<Result<Vec<_>, _>>()?)
+            .conditions(reader.list("the conditions", CONDITIONS_MAX, read_condition)?)
             .window(read_window(reader)?)
             .aggregates(reader.list("the aggregates", Aggregate::ALL.len(), |r| {
                 let number = r.u8("an aggregate")?;
@@ -104,6 +110,24 @@ pub(crate) fn read_matcher<'a>(reader: &mut Reader<'a>) -> Result<(&'a str, Matc
     Ok((tag, op, reader.str("a matcher's value")?))
 }
 
+fn put_conditions(out: &mut Vec<u8>, conditions: &[(Condition, FieldType)]) {
+    put_len(out, conditions.len());
+    for (condition, field_type) in conditions {
+        put_bytes(out, condition.field.as_bytes());
+        out.extend([*field_type as u8, condition.op as u8, condition.value.field_type() as u8]);
+        put_value(out, &condition.value);
+    }
+}
+
+fn read_condition(reader: &mut Reader<'_>) -> Result<(Condition, FieldType), DecodeError> {
+    let (field, field_type) = read_field(reader)?;
+    let number = reader.u8("a condition's comparison")?;
+    let op = reader.check(CompareOp::from_stored(number), "a condition's comparison")?;
+    let number = reader.u8("a condition's type")?;
+    let literal = reader.check(FieldType::from_stored(number), "a condition's type")?;
+    Ok((Condition { field, op, value: take_value(literal, reader)? }, field_type))
+}
+
 fn read_window(reader: &mut Reader<'_>) -> Result<Option<Window>, DecodeError> {
     if !reader.flag("the window")? {
         return Ok(None);
@@ -117,15 +141,25 @@ fn read_window(reader: &mut Reader<'_>) -> Result<Option<Window>, DecodeError> {
 
 #[cfg(test)]
 mod tests {
+    use meridian_types::Value;
     use proptest::prelude::*;
 
     use super::*;
+
+    fn condition(field: &str, op: CompareOp, value: Value, field_type: FieldType) -> (Condition, FieldType) {
+        (Condition { field: field.to_owned(), op, value }, field_type)
+    }
 
     fn example() -> Plan {
         let span = |n| Duration::from_nanos(n).expect("not negative");
         Plan::builder("cpu", TimeRange::ALL)
             .fields([("usage".to_owned(), FieldType::F64), ("n".to_owned(), FieldType::U64)])
             .matchers([Matcher::new("host", MatchOp::Re, "web-.*").expect("valid")])
+            .conditions([
+                condition("usage", CompareOp::Gt, Value::I64(90), FieldType::F64),
+                condition("state", CompareOp::NotEq, Value::Str("idle".to_owned()), FieldType::Str),
+                condition("up", CompareOp::Eq, Value::Bool(true), FieldType::Bool),
+            ])
             .window(Some(Window { every: span(60), offset: span(5) }))
             .aggregates([Aggregate::Mean, Aggregate::Last])
             .group_by(["host".to_owned()])
@@ -154,7 +188,7 @@ mod tests {
         }
 
         #[test]
-        fn a_damaged_plan_never_panics(at in 0_usize..100, byte: u8) {
+        fn a_damaged_plan_never_panics(at in 0_usize..250, byte: u8) {
             let mut bytes = example().encode();
             let at = at % bytes.len();
             bytes[at] = byte;

@@ -5,7 +5,17 @@ use std::sync::Arc;
 
 use meridian_types::{FieldType, SeriesKey, Value};
 
-use crate::Plan;
+macro_rules! each {
+    ($column:expr, $values:ident => $do:expr) => {
+        match $column {
+            Column::F64($values) => $do,
+            Column::I64($values) => $do,
+            Column::U64($values) => $do,
+            Column::Bool($values) => $do,
+            Column::Str($values) => $do,
+        }
+    };
+}
 
 /// Rows of one series inside a plan's range: sorted by time, one row a timestamp.
 #[derive(Clone, PartialEq, Debug)]
@@ -14,7 +24,7 @@ pub struct SeriesRows {
     pub key: SeriesKey,
     /// Time of each row in nanoseconds, strictly ascending, inside the plan's range.
     pub times: Vec<i64>,
-    /// One for each of the plan's fields; as long as `times`, of the field's type. `None`: no value of that field.
+    /// One for each of [`crate::Plan::read_fields`]; as long as `times`, of the field's type. `None`: no value of that field.
     pub columns: Vec<Option<Column>>,
 }
 
@@ -24,10 +34,19 @@ impl SeriesRows {
         rows.any(|row| self.columns.iter().flatten().any(|c| c.has(row)))
     }
 
-    /// Asserts what the engine promises, before anything relies on it.
-    pub(crate) fn assert_fits(&self, plan: &Plan) {
-        assert_eq!(self.columns.len(), plan.fields.len(), "series {:?} has a column for each field", self.key);
-        for (column, (name, field_type)) in self.columns.iter().zip(&plan.fields) {
+    /// Drops all rows but those that are `kept`, with their memory.
+    pub(crate) fn keep(&mut self, kept: &[bool]) {
+        if kept.iter().all(|kept| *kept) {
+            return;
+        }
+        keep(&mut self.times, kept);
+        self.columns.iter_mut().flatten().for_each(|column| each!(column, values => keep(values, kept)));
+    }
+
+    /// Asserts what the engine promises, before anything relies on it; `read` are the fields of the columns.
+    pub(crate) fn assert_fits(&self, read: &[(&str, FieldType)]) {
+        assert_eq!(self.columns.len(), read.len(), "series {:?} has a column for each field", self.key);
+        for (column, (name, field_type)) in self.columns.iter().zip(read) {
             let Some(column) = column else { continue };
             assert_eq!(column.len(), self.times.len(), "series {:?}, field {name:?}: one value a row", self.key);
             assert_eq!(column.field_type(), *field_type, "series {:?}, field {name:?}: of its type", self.key);
@@ -48,18 +67,6 @@ pub enum Column {
     Bool(Vec<Option<bool>>),
     /// Of type string.
     Str(Vec<Option<Arc<str>>>),
-}
-
-macro_rules! each {
-    ($column:expr, $values:ident => $do:expr) => {
-        match $column {
-            Column::F64($values) => $do,
-            Column::I64($values) => $do,
-            Column::U64($values) => $do,
-            Column::Bool($values) => $do,
-            Column::Str($values) => $do,
-        }
-    };
 }
 
 impl Column {
@@ -128,6 +135,12 @@ impl Column {
             values.shrink_to_fit();
         });
     }
+}
+
+fn keep<T>(values: &mut Vec<T>, kept: &[bool]) {
+    let mut kept = kept.iter();
+    values.retain(|_| kept.next() == Some(&true));
+    values.shrink_to_fit();
 }
 
 impl PartialEq for Column {

@@ -7,9 +7,9 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use meridian_query::{
-    Aggregate, Batch, Column, ExecError, MatchOp, Matcher, Merge, Needed, Plan, PlanError, Row, SeriesRows,
+    Aggregate, Batch, Column, CompareOp, Condition, ExecError, MatchOp, Matcher, Merge, Needed, Plan, PlanError, Row,
+    SeriesRows, Window, columns, execute,
 };
-use meridian_query::{Window, columns, execute};
 use meridian_types::{Duration, FieldType, SeriesKey, TimeRange, Timestamp, Value, parse_duration, parse_time};
 
 type Fields = BTreeMap<String, Value>;
@@ -29,6 +29,11 @@ fn aggregates() {
 #[test]
 fn raw() {
     run("raw", include_str!("../testdata/raw.txt"));
+}
+
+#[test]
+fn conditions() {
+    run("conditions", include_str!("../testdata/conditions.txt"));
 }
 
 #[test]
@@ -118,6 +123,7 @@ impl World {
         Plan::builder("m", range)
             .fields(list("fields").into_iter().map(|name| (name.to_owned(), self.field_type(name))))
             .matchers(matchers)
+            .conditions(all("if").into_iter().map(condition).map(|c| (c.clone(), self.field_type(&c.field))))
             .window(one("every").map(|every| Window { every: span(every), offset }))
             .aggregates(aggregates)
             .group_by(list("by").into_iter().map(str::to_owned))
@@ -136,11 +142,11 @@ impl World {
             }
         }
         let columns = |rows: &[(i64, &Fields)]| {
-            let column = |(name, field_type): &(String, FieldType)| {
+            let column = |(name, field_type): (&str, FieldType)| {
                 let values = rows.iter().map(|(_, fields)| fields.get(name)).collect::<Vec<_>>();
-                values.iter().any(Option::is_some).then(|| column(*field_type, &values))
+                values.iter().any(Option::is_some).then(|| column(field_type, &values))
             };
-            plan.fields.iter().map(column).collect()
+            plan.read_fields().map(column).collect()
         };
         let series = series.into_iter().map(|(key, rows)| SeriesRows {
             key: key.clone(),
@@ -173,6 +179,30 @@ fn matcher(text: &str) -> Result<Matcher, PlanError> {
     let signs = [MatchOp::NotEq, MatchOp::Re, MatchOp::NotRe, MatchOp::Eq];
     let op = signs.into_iter().find(|op| rest.starts_with(op.sign())).expect("a comparison");
     Matcher::new(tag, op, &rest[op.sign().len()..])
+}
+
+fn condition(text: &str) -> Condition {
+    let at = text.find(['<', '>', '=']).expect("a comparison");
+    let (field, rest) = text.split_at(at);
+    let signs = [CompareOp::Le, CompareOp::Ge, CompareOp::NotEq, CompareOp::Eq, CompareOp::Lt, CompareOp::Gt];
+    let op = signs.into_iter().find(|op| rest.starts_with(op.sign())).expect("a comparison");
+    let text = &rest[op.sign().len()..];
+    let types = [FieldType::I64, FieldType::U64, FieldType::F64, FieldType::Bool];
+    let value = match types.into_iter().find(|t| reads_as(*t, text)) {
+        Some(field_type) => value(field_type, text),
+        None => Value::Str(text.to_owned()),
+    };
+    Condition { field: field.to_owned(), op, value }
+}
+
+fn reads_as(field_type: FieldType, text: &str) -> bool {
+    match field_type {
+        FieldType::I64 => text.parse::<i64>().is_ok(),
+        FieldType::U64 => text.parse::<u64>().is_ok(),
+        FieldType::F64 => text.parse::<f64>().is_ok(),
+        FieldType::Bool => text.parse::<bool>().is_ok(),
+        FieldType::Str => true,
+    }
 }
 
 fn column(field_type: FieldType, values: &[Option<&Value>]) -> Column {

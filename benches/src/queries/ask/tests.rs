@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use futures::stream::BoxStream;
+use meridian_proto::v1::cell::Value;
 use meridian_types::{TimeRange, Timestamp};
 use tonic::{Request, Response, Status};
 
@@ -102,11 +103,16 @@ fn only_a_whole_answer_is_one() {
 }
 
 #[test]
-fn rows_are_filtered_and_all_that_travelled_is_counted() {
-    let all = [row("a", 0, 91), row("b", 0, 90), row("a", 1, 95)];
-    let asked = ask("high-cpu-all", move |_| whole(&all)).expect("it is whole");
-    assert_eq!(asked.answer.rows, [row("a", 0, 91), row("a", 1, 95)]);
-    assert_eq!((asked.fetched.rows, asked.fetched.queries), (3, 1));
+fn all_that_travelled_is_counted_and_the_cluster_filters() {
+    let all = [row("a", 0, 91), row("a", 1, 95)];
+    let answered = all.clone();
+    let asked = ask("high-cpu-all", move |select| {
+        assert_eq!((select.conditions.len(), &*select.conditions[0].field), (1, "usage_user"));
+        whole(&answered)
+    });
+    let asked = asked.expect("it is whole");
+    assert_eq!(asked.answer.rows, all);
+    assert_eq!((asked.fetched.rows, asked.fetched.queries), (2, 1));
 }
 
 #[test]

@@ -7,7 +7,8 @@ use meridian_types::{Duration, FieldType, SeriesKey, TimeRange};
 use proptest::prelude::*;
 
 use super::*;
-use crate::{Aggregate, Column, DecodeError, Needed, SeriesRows, Window, execute};
+use crate::condition::tests::{holds, order};
+use crate::{Aggregate, Column, CompareOp, Condition, DecodeError, Needed, SeriesRows, Window, execute};
 
 const FIELDS: [(&str, FieldType); 5] = [
     ("f", FieldType::F64),
@@ -59,14 +60,25 @@ fn points() -> impl Strategy<Value = Vec<Point>> {
     })
 }
 
+fn conditions() -> impl Strategy<Value = Vec<(Condition, FieldType)>> {
+    // Of the values that points have, so that some rows fulfil a condition and others do not.
+    let condition = (0..FIELDS.len(), 0..FIELDS.len(), prop::sample::select(CompareOp::ALL.to_vec()), values());
+    let condition = condition.prop_filter_map("no literal of such a type", |(field, literal, op, values)| {
+        let (name, field_type) = FIELDS[field];
+        let condition = Condition { field: name.to_owned(), op, value: values[literal].clone()? };
+        condition.suits(field_type).then_some((condition, field_type))
+    });
+    prop::collection::vec(condition, 0..3)
+}
+
 fn plans() -> impl Strategy<Value = Plan> {
     let aggregates = prop::sample::subsequence(Aggregate::ALL.to_vec(), 0..=7);
     let fields = prop::sample::subsequence(FIELDS.to_vec(), 1..=5);
     let window = prop::option::of((1_i64..20, 0_i64..30));
     let group_by = prop::sample::subsequence(vec!["region", "host", "none"], 0..=3).prop_shuffle();
     let limit = prop::option::of(0_u64..12);
-    (aggregates, fields, window, group_by, any::<bool>(), limit, -40_i64..20, 1_i64..60).prop_map(
-        |(aggregates, mut fields, window, group_by, descending, limit, start, length)| {
+    (aggregates, fields, window, group_by, any::<bool>(), limit, -40_i64..20, 1_i64..60, conditions()).prop_map(
+        |(aggregates, mut fields, window, group_by, descending, limit, start, length, conditions)| {
             fields.retain(|(_, t)| aggregates.iter().all(|a| a.supports(*t)));
             if fields.is_empty() {
                 fields.push(FIELDS[0]);
@@ -75,6 +87,7 @@ fn plans() -> impl Strategy<Value = Plan> {
             let window = window.filter(|_| !aggregates.is_empty());
             Plan::builder("m", TimeRange::new(time(start), time(start + length)).expect("not empty"))
                 .fields(fields.into_iter().map(|(name, t)| (name.to_owned(), t)))
+                .conditions(conditions)
                 .window(window.map(|(every, offset)| Window { every: span(every), offset: span(offset) }))
                 .aggregates(aggregates)
                 .group_by(group_by.into_iter().map(str::to_owned))
@@ -86,14 +99,38 @@ fn plans() -> impl Strategy<Value = Plan> {
     )
 }
 
-/// The points of a plan's fields and range, as (time, key, values).
-fn selected(plan: &Plan, points: &[Point]) -> Vec<(i64, SeriesKey, Values)> {
-    let wanted = |values: &[Option<Value>]| -> Values {
-        let index = |name: &str| FIELDS.iter().position(|(n, _)| *n == name).expect("one of them");
-        plan.fields.iter().map(|(name, _)| values[index(name)].clone()).collect()
-    };
+fn value_of<'a>(values: &'a [Option<Value>], field: &str) -> Option<&'a Value> {
+    values[FIELDS.iter().position(|(name, _)| *name == field).expect("one of them")].as_ref()
+}
+
+/// The points of a plan's range that have any of these fields, as (time, key, values).
+fn points_of<'a>(
+    plan: &Plan,
+    fields: impl Iterator<Item = (&'a str, FieldType)> + Clone,
+    points: &[Point],
+) -> Vec<(i64, SeriesKey, Values)> {
+    let wanted = |values: &Values| fields.clone().map(|(name, _)| value_of(values, name).cloned()).collect();
     let points = points.iter().map(|(series, t, _, values)| (*t, keys()[*series].clone(), wanted(values)));
-    points.filter(|(t, _, values)| plan.range.contains(time(*t)) && values.iter().any(Option::is_some)).collect()
+    points
+        .filter(|(t, _, values): &(_, _, Values)| plan.range.contains(time(*t)) && values.iter().any(Option::is_some))
+        .collect()
+}
+
+fn fulfils(plan: &Plan, values: &[Option<Value>]) -> bool {
+    plan.conditions.iter().all(|(condition, _)| {
+        let order = |value: &Value| match (value, &condition.value) {
+            (Value::Bool(a), Value::Bool(b)) => Some(a.cmp(b)),
+            (Value::Str(a), Value::Str(b)) => Some(a.cmp(b)),
+            (a, b) => order(a, b),
+        };
+        value_of(values, &condition.field).is_some_and(|value| holds(condition.op, order(value)))
+    })
+}
+
+/// The points that a plan asks for.
+fn selected(plan: &Plan, points: &[Point]) -> Vec<(i64, SeriesKey, Values)> {
+    let points: Vec<Point> = points.iter().filter(|(_, _, _, values)| fulfils(plan, values)).cloned().collect();
+    points_of(plan, plan.fields.iter().map(|(name, field_type)| (name.as_str(), *field_type)), &points)
 }
 
 fn column(field_type: FieldType, values: &[Option<Value>]) -> Option<Column> {
@@ -115,16 +152,15 @@ fn column(field_type: FieldType, values: &[Option<Value>]) -> Option<Column> {
 /// What an engine gives for some of the points.
 fn series(plan: &Plan, points: &[Point]) -> Vec<SeriesRows> {
     let mut by_key: BTreeMap<SeriesKey, BTreeMap<i64, Values>> = BTreeMap::new();
-    for (t, key, values) in selected(plan, points) {
+    let read: Vec<_> = plan.read_fields().collect();
+    for (t, key, values) in points_of(plan, read.iter().copied(), points) {
         by_key.entry(key).or_default().insert(t, values);
     }
     let rows = |(key, rows): (SeriesKey, BTreeMap<i64, Values>)| SeriesRows {
         key,
         times: rows.keys().copied().collect(),
-        columns: (0..plan.fields.len())
-            .map(|field| {
-                column(plan.fields[field].1, &rows.values().map(|values| values[field].clone()).collect::<Vec<_>>())
-            })
+        columns: (0..read.len())
+            .map(|field| column(read[field].1, &rows.values().map(|values| values[field].clone()).collect::<Vec<_>>()))
             .collect(),
     };
     by_key.into_iter().map(rows).collect()
