@@ -25,6 +25,8 @@ pub(crate) struct Shape {
     pub(crate) transfers: bool,
     /// Most rows of a request.
     pub(crate) rows: u64,
+    /// Those that write, delete and read; every router has a reader besides.
+    pub(crate) clients: u32,
     /// A node that stays down at first when everything else is well again: the others must serve.
     pub(crate) lost: Option<Lost>,
 }
@@ -122,6 +124,7 @@ impl Shape {
             layers,
             transfers: rng.chance(0.4),
             rows: one_of(&[8, 8, 8, 50, 250]).into(),
+            clients: 0,
             lost: may_lose.then(|| {
                 let node = NodeId(1 + rng.below(nodes.into()) as u32);
                 Lost { node, disk: if rng.chance(0.5) { LostDisk::Wiped } else { LostDisk::Kept } }
@@ -131,17 +134,20 @@ impl Shape {
         shape.layers.extend(LayerKind::MORE.into_iter().filter(|_| more.chance(0.2)));
         let may_rot = [LayerKind::Rot, LayerKind::Files].iter().any(|kind| shape.layers.contains(kind));
         shape.lost = shape.lost.filter(|_| !may_rot);
-        if shape.lost.is_none() && !may_rot && more.chance(0.5) {
+        if shape.lost.is_none() && !may_rot && more.chance(0.9) {
             let (node, ms) = (NodeId(1 + more.below(nodes.into()) as u32), 500 + more.below(6_500));
             shape.lost = Some(Lost { node, disk: LostDisk::Reverted(Duration::from_millis(ms)) });
         }
+        let clients = [1, 6, 6, 6, 10, 17];
+        shape.clients = clients[rng.child("clients").below(clients.len() as u64) as usize];
         shape
     }
 
     /// One where nothing goes wrong by itself.
     pub(crate) fn calm(nodes: u32, routers: u32, shards: u32) -> Self {
         let (processes, layers, transfers) = (false, Vec::new(), false);
-        Self { nodes, routers, shards, regions: 1, far: NEAR, processes, layers, transfers, rows: 1, lost: None }
+        let (rows, clients) = (1, 0);
+        Self { nodes, routers, shards, regions: 1, far: NEAR, processes, layers, transfers, rows, clients, lost: None }
     }
 
     /// Replicas of a shard.
@@ -182,10 +188,12 @@ impl Shape {
 
 impl std::fmt::Display for Shape {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { nodes, routers, shards, regions, rows, .. } = self;
+        let Self { nodes, routers, shards, regions, rows, clients, .. } = self;
+        let clients = clients + routers;
         write!(
             f,
-            "{nodes} nodes in {regions} regions, {routers} routers, {shards} shards, up to {rows} rows a request; troubles:"
+            "{nodes} nodes in {regions} regions, {routers} routers, {shards} shards, {clients} clients, up to {rows} rows a \
+             request; troubles:"
         )?;
         let own = [("processes", self.processes), ("transfers", self.transfers)];
         let own = own.into_iter().filter(|(_, on)| *on).map(|(name, _)| name);

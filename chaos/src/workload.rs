@@ -17,6 +17,8 @@ use crate::shape::{LostDisk, Shape};
 use crate::world::{Starts, World};
 
 const SERIES: u32 = 24;
+/// What a client does that is none of the six that write and delete.
+const READER: usize = 6;
 const PAUSE_MS_MAX: u64 = 60;
 /// How often nodes are asked who leads.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -79,19 +81,19 @@ pub(crate) fn start(world: &mut World, rng: &Rng) -> Clients {
     let routers: Vec<_> = world.shape.routers().collect();
     // One handle stays with the clients: the judge waits until it has the last.
     let writing = Arc::new(());
-    // Whoever reads through a router that is cut off with an old leader must not see what it last knew: all have a reader.
-    let readers = routers.len() - 1;
-    for client in 0..7 + readers {
+    let writers = world.shape.clients as usize;
+    for client in 0..writers + routers.len() {
         let (load, writing) = (load.clone(), Arc::clone(&writing));
         let router = routers[client % routers.len()].clone();
         let (grpc, http) = (format!("{router}:7171"), format!("{router}:8086"));
         world.client(&format!("c{client}"), move |env| async move {
             ready(&env, &grpc).await?;
-            match client {
-                0..3 => load.write_rows(env, grpc).await,
-                3..5 => load.write_lines(env, http).await,
+            // Whoever reads through a router that is cut off with an old leader must not see what it last knew: all have a reader.
+            match client.checked_sub(writers).map_or(client % 6, |_| READER) {
+                0 | 2 | 4 => load.write_rows(env, grpc).await,
+                1 | 3 => load.write_lines(env, http).await,
                 5 => load.delete(env, grpc).await,
-                _ => load.read(env, grpc).await,
+                READER.. => load.read(env, grpc).await,
             }
             drop(writing);
             Ok(())

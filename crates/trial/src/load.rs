@@ -215,22 +215,22 @@ impl Load {
         }
     }
 
-    /// Writes lines over HTTP: with a key, and then sent again, or without, and then once.
+    /// Writes lines over HTTP, some bad ones among the good: with a key, and then sent again, or without, and then once.
     pub async fn write_lines(self, env: Env, http: String) {
         while self.is_running() {
             let (op, rows) = self.begin_write(&env);
-            let mut body = String::new();
-            rows.iter().for_each(|row| lines::line(&mut body, row));
+            let body = lines::Body::of(&rows, &env);
             let key = env.rng.chance(0.5).then(|| lines::key(&env));
             let mut told = Told::Refused;
             for _ in 0..if key.is_some() { 1 + env.rng.below(TRIES_MAX) } else { 1 } {
                 match lines::post(&env, &http, &body, key.as_deref()).await {
-                    Told::Acked => {
+                    Ok(Told::Acked) => {
                         told = Told::Acked;
                         break;
                     }
-                    Told::Unknown => told = Told::Unknown,
-                    Told::Refused => {}
+                    Ok(Told::Unknown) => told = Told::Unknown,
+                    Ok(Told::Refused) => {}
+                    Err(violation) => self.shared.reads.lock().push(Err(violation)),
                 }
             }
             tracing::debug!(serial = rows[0].serial, rows = rows.len(), ?told, "lines");

@@ -44,6 +44,13 @@ impl SpaceWait {
         Self { shared: Arc::clone(shared), clock: Arc::clone(clock), is_short: false }
     }
 
+    /// There is space again, as far as anybody needs it now.
+    fn over(&mut self) {
+        if std::mem::take(&mut self.is_short) {
+            self.shared.waits_for_space(false);
+        }
+    }
+
     /// Call it when there was no space, and try again when it returns.
     pub(super) async fn wait(&mut self, why: &io::Error) -> Result<(), Stop> {
         if !self.is_short {
@@ -61,9 +68,7 @@ impl SpaceWait {
 
 impl Drop for SpaceWait {
     fn drop(&mut self) {
-        if self.is_short {
-            self.shared.waits_for_space(false);
-        }
+        self.over();
     }
 }
 
@@ -136,7 +141,11 @@ impl Maker {
                     self.shared.prepared(number, self.bytes);
                     return Ok(file);
                 }
-                Ok(file) => (made, spare) = (to, Some(file)),
+                Ok(file) => {
+                    // The rest is made once the log has been written to: so it must not say that it is full.
+                    space.over();
+                    (made, spare) = (to, Some(file));
+                }
                 Err(Unprepared::Failed(halt)) => return Err(Stop::Failed(halt)),
                 Err(Unprepared::Full(why)) => {
                     made = 0;

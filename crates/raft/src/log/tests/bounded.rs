@@ -198,6 +198,29 @@ async fn a_full_disk_is_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_disk_that_was_full_while_a_segment_was_made_in_steps_is_written_to_again() {
+    let (host, bytes) = (host(36), 64 << 10);
+    let env = host.env();
+    let settings = LogSettings { segment_bytes: bytes, ..small() };
+    let log = Log::open(&env, &dir(), settings).await.expect("opens");
+    let group = log.group(G1.0, G1.1);
+    // One segment, and one step of the next, but not two.
+    capacity(&host, Some(bytes + bytes / 3));
+    let (mut full, mut next) = (log.full(), 0);
+    while !*full.borrow() {
+        append(&group, vec![entry(next, &"x".repeat(900))]).await.expect("the current segment has room");
+        next += 1;
+        env.clock.sleep(Duration::from_millis(20)).await;
+    }
+    capacity(&host, None);
+    // Nobody writes to a log that says that it is full.
+    let passes = full.wait_for(|full| !full);
+    let soon = env.clock.now() + Duration::from_secs(5);
+    meridian_env::deadline(&*env.clock, soon, passes).await.expect("it passes by itself").expect("the log lives");
+    append(&group, vec![entry(next, "y")]).await.expect("there is space again");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_the_log_gives_back_is_space_too() {
     let host = host(33);
     let env = host.env();
