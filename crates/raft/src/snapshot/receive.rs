@@ -220,7 +220,8 @@ impl Incoming {
         Err(refuse(Code::NotReady, format!("{name} has another hash than was offered: send it again")))
     }
 
-    /// Runs disk work. No space left is the sender's to wait for; any other error is this node's end.
+    /// Runs disk work. No space left is the sender's to wait for, and what is gone it sends again: a replica that gives way to a new
+    /// one leaves its files to that one, which clears them away. Any other error is this node's end.
     async fn job<T: Send + 'static>(
         &self,
         job: impl FnOnce(&dyn Disk, &Path) -> io::Result<T> + Send + 'static,
@@ -238,6 +239,12 @@ impl Incoming {
         result.map_err(|error| {
             if is_full(&error) {
                 return refuse(Code::Overloaded, format!("no space is left for the snapshot: {error}"));
+            }
+            if error.kind() == io::ErrorKind::NotFound {
+                return refuse(
+                    Code::NotReady,
+                    format!("what was staged has been cleared away: {error}: send it again"),
+                );
             }
             let reason = Halt::io(format_args!("staging a snapshot in {}", self.dir.display()), &error);
             halt(&self.halted, reason.clone());
