@@ -124,7 +124,7 @@ impl Shape {
             layers,
             transfers: rng.chance(0.4),
             rows: one_of(&[8, 8, 8, 50, 250]).into(),
-            clients: 0,
+            clients: [1, 6, 6, 6, 10, 17][rng.child("clients").below(6) as usize],
             lost: may_lose.then(|| {
                 let node = NodeId(1 + rng.below(nodes.into()) as u32);
                 Lost { node, disk: if rng.chance(0.5) { LostDisk::Wiped } else { LostDisk::Kept } }
@@ -138,8 +138,6 @@ impl Shape {
             let (node, ms) = (NodeId(1 + more.below(nodes.into()) as u32), 500 + more.below(6_500));
             shape.lost = Some(Lost { node, disk: LostDisk::Reverted(Duration::from_millis(ms)) });
         }
-        let clients = [1, 6, 6, 6, 10, 17];
-        shape.clients = clients[rng.child("clients").below(clients.len() as u64) as usize];
         shape
     }
 

@@ -17,8 +17,6 @@ use crate::shape::{LostDisk, Shape};
 use crate::world::{Starts, World};
 
 const SERIES: u32 = 24;
-/// What a client does that is none of the six that write and delete.
-const READER: usize = 6;
 const PAUSE_MS_MAX: u64 = 60;
 /// How often nodes are asked who leads.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -89,11 +87,11 @@ pub(crate) fn start(world: &mut World, rng: &Rng) -> Clients {
         world.client(&format!("c{client}"), move |env| async move {
             ready(&env, &grpc).await?;
             // Whoever reads through a router that is cut off with an old leader must not see what it last knew: all have a reader.
-            match client.checked_sub(writers).map_or(client % 6, |_| READER) {
-                0 | 2 | 4 => load.write_rows(env, grpc).await,
-                1 | 3 => load.write_lines(env, http).await,
-                5 => load.delete(env, grpc).await,
-                READER.. => load.read(env, grpc).await,
+            match (client < writers).then_some(client % 6) {
+                Some(0 | 2 | 4) => load.write_rows(env, grpc).await,
+                Some(1 | 3) => load.write_lines(env, http).await,
+                Some(_) => load.delete(env, grpc).await,
+                None => load.read(env, grpc).await,
             }
             drop(writing);
             Ok(())

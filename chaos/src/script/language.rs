@@ -92,8 +92,9 @@ language! {
         /// No byte fits any more.
         FillDisk: "fill the disk of" of: Nodes;
         FreeDisk: "free the disk of" of: Nodes;
-        /// All is gone. The node must be down.
+        /// What is synced from here on is gone after a `Crash`.
         Lie: "lie about the fsyncs of" of: Nodes;
+        /// All is gone. The node must be down.
         WipeDisk: "wipe the disk of" of: Nodes;
         /// A bit in a file of rows is wrong.
         DamageBlock: "damage a block of" of: Nodes;

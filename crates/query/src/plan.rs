@@ -261,8 +261,9 @@ fn check_conditions(plan: &Plan) -> Result<(), PlanError> {
             return Err(PlanError::NotComparable { condition: condition.clone(), field_type: *field_type });
         }
         // Each field is read once.
-        let read = plan.read_fields().find(|(name, _)| name == field);
-        if let Some((_, other)) = read.filter(|(_, read)| read != field_type) {
+        let asked = plan.fields.iter().map(|(name, field_type)| (name, *field_type));
+        let mut named = asked.chain(plan.conditions.iter().map(|(other, field_type)| (&other.field, *field_type)));
+        if let Some((_, other)) = named.find(|(name, other)| *name == field && other != field_type) {
             return Err(PlanError::TwoTypes { field: field.clone(), types: [other, *field_type] });
         }
     }

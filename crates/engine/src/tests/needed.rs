@@ -7,10 +7,11 @@ use super::*;
 
 /// The shapes of plans of which something is left out, over fields that are often there.
 fn shaped(measurement: u8) -> Vec<Plan> {
-    let window = |every| Some(Window { every: Duration::from_nanos(every).unwrap(), offset: Duration::default() });
+    let window =
+        |every| Some(Window { every: Duration::from_nanos(every).expect("positive"), offset: Duration::default() });
     let fields = |count: u8| (0..count).map(|field| (field_name(field), field_type(field)));
     let over = |count, from| {
-        let range = TimeRange::new(at(from), Timestamp::END).unwrap();
+        let range = TimeRange::new(at(from), Timestamp::END).expect("not empty");
         Plan::builder(format!("m{measurement}"), range).fields(fields(count))
     };
     let last = |builder: PlanBuilder| builder.aggregates([Aggregate::Last]);

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -70,7 +71,7 @@ impl Drop for Link {
 
 /// Makes an interface, and gives the file of its frames.
 fn end(name: &str) -> io::Result<File> {
-    let tap = OpenOptions::new().read(true).write(true).open("/dev/net/tun");
+    let tap = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open("/dev/net/tun");
     let tap = tap.map_err(|error| io::Error::new(error.kind(), format!("/dev/net/tun: {error}")))?;
     // SAFETY: all of it may be zeros.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
@@ -80,12 +81,7 @@ fn end(name: &str) -> io::Result<File> {
     request.ifr_name.iter_mut().zip(name.bytes()).for_each(|(to, byte)| *to = byte as libc::c_char);
     request.ifr_ifru.ifru_flags = (libc::IFF_TAP | libc::IFF_NO_PI) as libc::c_short;
     // SAFETY: the request is read and written while the call lasts, and lives longer.
-    let done = unsafe { libc::ioctl(tap.as_raw_fd(), libc::TUNSETIFF, &raw mut request) };
-    if done != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: no memory is involved, and the descriptor is open.
-    match unsafe { libc::fcntl(tap.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) } {
+    match unsafe { libc::ioctl(tap.as_raw_fd(), libc::TUNSETIFF, &raw mut request) } {
         0 => Ok(tap),
         _ => Err(io::Error::last_os_error()),
     }
