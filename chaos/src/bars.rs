@@ -99,9 +99,9 @@ fn from_real(runs: &[Run]) -> Vec<Row> {
     ]
 }
 
-/// The last commit that changed what runs, if this is a clone: books and texts change after it.
+/// The last commit that changed what the simulation runs, if this is a clone: books, texts and benches change after it.
 fn head() -> Option<String> {
-    let but = [":!*.md", ":!*.jsonl"];
+    let but = [":!*.md", ":!*.jsonl", ":!benches"];
     let output = Command::new("git").args(["log", "-1", "--format=%H", "--", "."]).args(but).output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }

@@ -35,7 +35,7 @@ pub(crate) fn start(to: Option<&str>) -> io::Result<Trace> {
         }
     };
     let filter = if to.is_some() { FILTER } else { "error" };
-    let trace = Trace(Arc::new(Mutex::new(io::BufWriter::new(out))));
+    let trace = Trace(Arc::new(Mutex::new(Sink { out: io::BufWriter::new(out), failed: None })));
     let shared = trace.clone();
     tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(filter))
@@ -53,14 +53,28 @@ pub(crate) fn tell(text: &str) {
 
 /// Where events go. Clones share it.
 #[derive(Clone)]
-pub(crate) struct Trace(Arc<Mutex<io::BufWriter<Box<dyn Write + Send>>>>);
+pub(crate) struct Trace(Arc<Mutex<Sink>>);
+
+struct Sink {
+    out: io::BufWriter<Box<dyn Write + Send>>,
+    /// Why a write failed: nothing is written after it, and `flush` says it once instead of the subscriber for each event.
+    failed: Option<io::Error>,
+}
 
 impl Write for Trace {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().write(bytes)
+        let mut sink = self.0.lock();
+        if sink.failed.is_none() {
+            sink.failed = sink.out.write_all(bytes).err();
+        }
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.0.lock().flush()
+        let mut sink = self.0.lock();
+        match sink.failed.take() {
+            Some(error) => Err(io::Error::new(error.kind(), format!("the trace ends early: {error}"))),
+            None => sink.out.flush(),
+        }
     }
 }
