@@ -4,11 +4,9 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures::future::try_join_all;
 use meridian_env::{Context, Instant};
 use meridian_query::{MatchOp, Matcher, Plan};
-use meridian_types::{Code, DatabaseId, Failure, FieldType, ShardId, TimeRange};
+use meridian_types::{Code, DatabaseId, Failure, FieldType, TimeRange};
 use tokio::sync::Mutex;
 
 use crate::front::Front;
@@ -44,14 +42,10 @@ impl Front {
             return Err(Failure::new(Code::NotReady, "the cluster is not formed yet: it has no shards"));
         }
         let database = map.databases.values().next().map_or(DatabaseId(0), |database| database.id);
-        let plan = Bytes::from(plan_for_nothing());
-        let shards = map.shards.keys().map(|shard| self.ask(&context, *shard, database, plan.clone()));
-        try_join_all(shards).await.map(drop)
-    }
-
-    async fn ask(&self, context: &Context, shard: ShardId, database: DatabaseId, plan: Bytes) -> Result<(), Failure> {
-        let mut scan = self.cluster.scan(context, shard, database, plan).await?;
-        while scan.next().await?.is_some() {}
+        let shards: Vec<_> = map.shards.keys().copied().collect();
+        for mut scan in self.cluster.scan(&context, &shards, database, &plan_for_nothing().into()).await? {
+            while scan.next().await?.is_some() {}
+        }
         Ok(())
     }
 }

@@ -131,22 +131,12 @@ impl Cluster {
         let mut last = Failure::new(Code::NoLeader, format!("{group} has no leader that could be reached in time"));
         for attempt in 0_u32.. {
             if let Some((node, address)) = self.target(group, attempt) {
-                let end = if repeatable { context.deadline.min(clock.now() + TRY_MAX) } else { context.deadline };
-                let tried = match self.patiently(node, repeatable, end, call(node, address)).await {
-                    Ok(Ok(value)) => {
-                        self.note_silence(node, false);
+                let tried = match self.try_on(context, node, repeatable, call(node, address)).await {
+                    Ok(value) => {
                         self.inner.leaders.lock().insert(group, node);
                         return Ok(value);
                     }
-                    Ok(Err(tried)) => {
-                        self.note_silence(node, tried.failure.code == Code::Unreachable);
-                        tried
-                    }
-                    Err(_) => {
-                        self.note_silence(node, true);
-                        let failure = Failure::new(Code::Unknown, format!("{group} did not answer in time on {node}"));
-                        Tried { failure, leader: None }
-                    }
+                    Err(tried) => tried,
                 };
                 self.note_leader(group, node, tried.leader);
                 match tried.failure.kind() {
@@ -172,6 +162,27 @@ impl Cluster {
             clock.sleep(pause).await;
         }
         Err(maybe_applied.unwrap_or(last))
+    }
+
+    /// One try of a call to a node; with `repeatable`, it is given up earlier than the caller gives up.
+    pub(crate) async fn try_on<T>(
+        &self,
+        context: &Context,
+        node: NodeId,
+        repeatable: bool,
+        call: BoxFuture<'_, Result<T, Tried>>,
+    ) -> Result<T, Tried> {
+        let end = if repeatable { self.inner.env.clock.now() + TRY_MAX } else { context.deadline };
+        let tried = match self.patiently(node, repeatable, end.min(context.deadline), call).await {
+            Ok(tried) => tried,
+            Err(_) => {
+                let failure = Failure::new(Code::Unknown, format!("{node} did not answer in time"));
+                self.note_silence(node, true);
+                return Err(Tried { failure, leader: None });
+            }
+        };
+        self.note_silence(node, tried.as_ref().is_err_and(|tried| tried.failure.code == Code::Unreachable));
+        tried
     }
 
     /// Waits for a call until `end`; with `repeatable`, no longer than the node is silent to everybody.
@@ -210,6 +221,12 @@ impl Cluster {
         map.nodes.get(&node).map(|n| (node, Arc::clone(&n.data_address)))
     }
 
+    /// The node that led `group` when it was last heard of, and its address.
+    pub(crate) fn known_leader(&self, group: GroupId) -> Option<(NodeId, Arc<str>)> {
+        let node = self.inner.leaders.lock().get(&group).copied()?;
+        self.map().nodes.get(&node).map(|known| (node, Arc::clone(&known.data_address)))
+    }
+
     fn note_silence(&self, node: NodeId, is_silent: bool) {
         if is_silent {
             self.inner.silent.lock().insert(node);
@@ -219,7 +236,7 @@ impl Cluster {
         }
     }
 
-    fn note_leader(&self, group: GroupId, asked: NodeId, leader: Option<NodeId>) {
+    pub(crate) fn note_leader(&self, group: GroupId, asked: NodeId, leader: Option<NodeId>) {
         let mut leaders = self.inner.leaders.lock();
         match leader {
             Some(leader) if leader != asked => leaders.insert(group, leader),

@@ -17,5 +17,5 @@ pub use delete::Deletion;
 pub use map::{Database, Map, Node, Shard};
 pub use nodes::connect;
 pub use propose::{Proposal, Written};
-pub use scan::ShardScan;
+pub use scan::Scan;
 pub use session::{Pending, Session};

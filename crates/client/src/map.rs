@@ -88,7 +88,7 @@ impl Map {
     /// All shards that own something in a range.
     pub fn shards_in(&self, range: TimeRange) -> Vec<ShardId> {
         let epochs = self.epochs.iter().filter(|e| e.range.overlaps(range));
-        let shards: std::collections::BTreeSet<_> = epochs.flat_map(|e| e.table.owners().iter().copied()).collect();
+        let shards: std::collections::BTreeSet<_> = epochs.flat_map(|e| e.table.shards().iter().copied()).collect();
         shards.into_iter().collect()
     }
 

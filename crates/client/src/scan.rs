@@ -1,33 +1,35 @@
-//! Reads of shards: one stream a shard, so that HTTP/2's flow control bounds what waits for the slowest.
+//! Reads of shards: one stream a node, so that HTTP/2's flow control bounds what waits for the slowest.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::FutureExt;
+use futures::future::try_join_all;
 use meridian_env::{Clock, Context, Instant, deadline};
 use meridian_proto::v1::scan_reply::Part;
 use meridian_proto::{failure_of, v1};
-use meridian_types::{Code, DatabaseId, Failure, ShardId, Witness};
+use meridian_types::{Code, DatabaseId, Failure, Kind, ShardId, Witness};
 
 use crate::cluster::{Cluster, Tried};
 
-/// One shard's answer as it arrives.
+/// The answer of one or several shards of one node as it arrives.
 #[derive(Debug)]
-pub struct ShardScan {
-    /// Who answers, and up to where in its log it sees.
-    pub witness: Witness,
+pub struct Scan {
+    /// Which shards answer, and up to where in its log each sees.
+    pub witnesses: Vec<Witness>,
     replies: tonic::Streaming<v1::ScanReply>,
     clock: Arc<dyn Clock>,
     deadline: Instant,
 }
 
-impl ShardScan {
+impl Scan {
     /// The next batch, as `crates/query` encodes it; `None` when the answer is whole.
     pub async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
         match self.part().await? {
             Part::Batch(batch) => Ok(Some(batch)),
             Part::End(_) => Ok(None),
-            Part::Start(_) => Err(Failure::new(Code::Internal, "a shard began its answer twice")),
+            Part::Start(_) => Err(Failure::new(Code::Internal, "a node began its answer twice")),
         }
     }
 
@@ -35,58 +37,96 @@ impl ShardScan {
         let next = deadline(&*self.clock, self.deadline, self.replies.message()).await;
         let late = |_| Failure::new(Code::Unreachable, "the answer did not arrive before the deadline");
         let reply = next.map_err(late)?.map_err(|status| failure_of(&status, false))?;
-        let cut = || Failure::new(Code::Unreachable, "a shard's answer broke off");
+        let cut = || Failure::new(Code::Unreachable, "a node's answer broke off");
         reply.and_then(|r| r.part).ok_or_else(cut)
     }
 }
 
 impl Cluster {
-    /// Starts a linearizable read of one shard; the plan is as `crates/query` encodes it.
+    /// Starts linearizable reads of shards, in one call to each node that leads some of them. What such a call does not come to,
+    /// because a leader has moved or is silent, each of its shards is asked for alone. The plan is as `crates/query` encodes it.
     pub async fn scan(
+        &self,
+        context: &Context,
+        shards: &[ShardId],
+        database: DatabaseId,
+        plan: &Bytes,
+    ) -> Result<Vec<Scan>, Failure> {
+        let mut by_leader: BTreeMap<_, Vec<ShardId>> = BTreeMap::new();
+        for shard in shards {
+            by_leader.entry(self.known_leader((*shard).into())).or_default().push(*shard);
+        }
+        let scans = by_leader.into_iter().map(|(leader, shards)| async move {
+            if let Some((node, address)) = leader
+                && shards.len() > 1
+            {
+                let call = self.scan_at(context, &shards, database, plan, address).boxed();
+                match self.try_on(context, node, true, call).await {
+                    Ok(scan) => return Ok(vec![scan]),
+                    // Another try would be answered the same.
+                    Err(tried) if !matches!(tried.failure.kind(), Kind::Retry | Kind::Unknown | Kind::Overloaded) => {
+                        return Err(tried.failure);
+                    }
+                    Err(tried) if matches!(tried.failure.code, Code::Unknown | Code::Unreachable) => {
+                        shards.iter().for_each(|shard| self.note_leader((*shard).into(), node, None));
+                    }
+                    Err(_) => {}
+                }
+            }
+            try_join_all(shards.iter().map(|shard| self.scan_alone(context, *shard, database, plan))).await
+        });
+        Ok(try_join_all(scans).await?.into_iter().flatten().collect())
+    }
+
+    async fn scan_alone(
         &self,
         context: &Context,
         shard: ShardId,
         database: DatabaseId,
-        plan: Bytes,
-    ) -> Result<ShardScan, Failure> {
-        let call = |_, address| self.scan_at(context, shard, database, plan.clone(), address).boxed();
+        plan: &Bytes,
+    ) -> Result<Scan, Failure> {
+        let shards = [shard];
+        let call = |_, address| self.scan_at(context, &shards, database, plan, address).boxed();
         self.on_leader(context, shard.into(), true, call).await
     }
 
     async fn scan_at(
         &self,
         context: &Context,
-        shard: ShardId,
+        shards: &[ShardId],
         database: DatabaseId,
-        plan: Bytes,
+        plan: &Bytes,
         address: Arc<str>,
-    ) -> Result<ShardScan, Tried> {
+    ) -> Result<Scan, Tried> {
         let map = self.map();
-        let unknown = || Failure::new(Code::NotReady, format!("{shard} is not known here yet"));
-        let known = map.shards.get(&shard).ok_or_else(|| Tried { failure: unknown(), leader: None })?;
+        let known = |shard: &ShardId| {
+            let known = map.shards.get(shard).ok_or_else(|| Tried {
+                failure: Failure::new(Code::NotReady, format!("{shard} is not known here yet")),
+                leader: None,
+            })?;
+            Ok(v1::ShardRef { shard: shard.0, incarnation: known.incarnation.0 })
+        };
         let clock = Arc::clone(&self.inner.env.clock);
         let left = context.deadline.saturating_duration_since(clock.now());
         let request = v1::ScanRequest {
-            shard: shard.0,
-            incarnation: known.incarnation.0,
+            shards: shards.iter().map(known).collect::<Result<_, Tried>>()?,
             map_version: map.version,
             database: database.0,
-            plan,
+            plan: plan.clone(),
             deadline_ms: u32::try_from(left.as_millis()).unwrap_or(u32::MAX),
             traceparent: context.traceparent().to_owned(),
         };
         let mut client = self.inner.channels.scans(&address);
         // A read changes nothing: whatever broke, it may be asked again.
         let replies = client.scan(request).await.map_err(|s| Tried::status(&s, false))?.into_inner();
-        let unset = Witness { shard, incarnation: known.incarnation, index: <_>::default(), stamp: <_>::default() };
-        let mut scan = ShardScan { witness: unset, replies, clock, deadline: context.deadline };
+        let mut scan = Scan { witnesses: Vec::new(), replies, clock, deadline: context.deadline };
         let first = scan.replies.message().await.map_err(|s| Tried::status(&s, false))?;
-        match first.and_then(|r| r.part) {
-            Some(Part::Start(witness)) => scan.witness = witness.into(),
-            _ => {
-                let failure = Failure::new(Code::Unreachable, "a shard's answer did not begin with its witness");
-                return Err(Tried { failure, leader: None });
-            }
+        if let Some(Part::Start(start)) = first.and_then(|r| r.part) {
+            scan.witnesses = start.witnesses.into_iter().map(Witness::from).collect();
+        }
+        if scan.witnesses.iter().map(|witness| witness.shard).ne(shards.iter().copied()) {
+            let failure = Failure::new(Code::Unreachable, "an answer did not begin with the witness of each shard");
+            return Err(Tried { failure, leader: None });
         }
         Ok(scan)
     }

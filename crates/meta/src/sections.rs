@@ -159,7 +159,7 @@ impl Catalogue {
         )?;
         self.check_replicas()?;
         ensure(self.epochs.values().all(|e| e.range.start() < e.range.end()), "an epoch is empty")?;
-        ensure(self.epochs.values().all(|e| e.table.owners().iter().all(known)), "a slot's owner is unknown")?;
+        ensure(self.epochs.values().all(|e| e.table.shards().iter().all(known)), "a slot's owner is unknown")?;
         let log = self.fields.log();
         ensure(log.len() as u64 == fields, "field records are missing")?;
         ensure(log.last().is_none_or(|r| r.seq < next_field), "a field number was never given")?;

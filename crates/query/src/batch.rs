@@ -60,6 +60,13 @@ impl Entry {
     pub(crate) fn encoded_len(&self) -> usize {
         row_len(&self.place) + self.cells.iter().map(Cell::encoded_len).sum::<usize>()
     }
+
+    /// Takes what another shard has of the same window.
+    pub(crate) fn merge(&mut self, other: Self, kinds: &[Kind]) {
+        for ((cell, more), kind) in self.cells.iter_mut().zip(other.cells).zip(kinds) {
+            cell.merge(*kind, more);
+        }
+    }
 }
 
 /// Upper bound of the bytes that a row needs besides its cells.
@@ -68,7 +75,7 @@ pub(crate) fn row_len(place: &Place) -> usize {
     12 + group + 4 + place.key.as_bytes().len()
 }
 
-/// Rows of one shard in the answer's order.
+/// Rows of shards in the answer's order.
 #[derive(Clone, Debug)]
 pub struct Batch {
     raw: bool,

@@ -5,16 +5,16 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
-use std::iter::Peekable;
 use std::ops::Range;
 use std::sync::Arc;
 
 use meridian_types::{Code, FieldType, SeriesKey, limits};
 
-use crate::batch::{BATCH_BYTES_MAX, BATCH_ROWS_MAX, Entry, Group, Place, ROW_BYTES_MAX, row_len};
+use crate::batch::{Entry, Group, Place, ROW_BYTES_MAX, row_len};
+use crate::batches::Entries;
 use crate::cell::{Cell, Kind, Run};
 use crate::condition::Filter;
-use crate::{Batch, Column, Needed, Plan, SeriesRows};
+use crate::{Batches, Column, Needed, Plan, SeriesRows};
 
 /// States (windows of all groups, times value columns) that one shard keeps for a query.
 const STATES_MAX: usize = 4 * limits::QUERY_GROUPS_MAX;
@@ -90,47 +90,7 @@ pub fn execute(plan: &Plan, series: impl Iterator<Item = SeriesRows>, needed: &N
         _ if plan.is_raw() => raw(plan, series, needed, limits::QUERY_RAW_CELLS_MAX)?,
         _ => aggregate(plan, series, needed, groups_max(plan))?,
     };
-    let limit = plan.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
-    Ok(Batches { raw: plan.is_raw(), entries: entries.take(limit).peekable(), rows_max: BATCH_ROWS_MAX })
-}
-
-/// Rows in the answer's order, still to be made.
-type Entries = Box<dyn Iterator<Item = Entry> + Send>;
-
-/// The batches of one shard's answer, made as they are taken.
-pub struct Batches {
-    raw: bool,
-    entries: Peekable<std::iter::Take<Entries>>,
-    rows_max: usize,
-}
-
-#[cfg(test)]
-impl Batches {
-    /// The same with smaller batches, so that tests see many.
-    pub(crate) fn rows_max(self, rows_max: usize) -> Self {
-        Self { rows_max, ..self }
-    }
-}
-
-impl Iterator for Batches {
-    type Item = Batch;
-
-    fn next(&mut self) -> Option<Batch> {
-        let (mut entries, mut bytes) = (Vec::new(), 0);
-        while entries.len() < self.rows_max {
-            let fits = |entry: &Entry| entries.is_empty() || bytes + entry.encoded_len() <= BATCH_BYTES_MAX;
-            let Some(entry) = self.entries.next_if(fits) else { break };
-            bytes += entry.encoded_len();
-            entries.push(entry);
-        }
-        (!entries.is_empty()).then(|| Batch::new(self.raw, entries))
-    }
-}
-
-impl std::fmt::Debug for Batches {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Batches").field("raw", &self.raw).finish_non_exhaustive()
-    }
+    Ok(Batches::new(plan, entries))
 }
 
 fn check_row(bytes: usize) -> Result<(), ExecError> {

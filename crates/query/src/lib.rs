@@ -23,6 +23,7 @@
 
 mod aggregate;
 mod batch;
+mod batches;
 mod cell;
 mod condition;
 mod exact_sum;
@@ -38,8 +39,9 @@ mod wire;
 
 pub use aggregate::Aggregate;
 pub use batch::{BATCH_BYTES_MAX, BATCH_ROWS_MAX, Batch, ROW_BYTES_MAX};
+pub use batches::Batches;
 pub use condition::{CompareOp, Condition};
-pub use execute::{Batches, ExecError, execute};
+pub use execute::{ExecError, execute};
 pub use matcher::{MatchOp, Matcher};
 pub use merge::{Merge, Row};
 pub use needed::Needed;

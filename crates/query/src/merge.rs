@@ -1,4 +1,4 @@
-//! Merges the ordered batches of several shards into the rows of the answer. Holds only what has been pushed and is not yet
+//! Merges the ordered batches of several nodes into the rows of the answer. Holds only what has been pushed and is not yet
 //! certain, and never gives out a row that a batch still to come could change.
 
 use std::cmp::Reverse;
@@ -23,7 +23,7 @@ pub struct Row {
     pub values: Vec<Option<Value>>,
 }
 
-/// Merges the batches of several inputs (shards), each of which comes in order.
+/// Merges the batches of several inputs (nodes, or shards), each of which comes in order.
 ///
 /// ```text
 /// while !merge.done() {
@@ -143,9 +143,7 @@ impl Merge {
     fn merge_equal(&mut self, entry: &mut Entry) {
         while self.heads.peek().is_some_and(|Reverse((place, _))| *place == entry.place) {
             let Some(other) = self.pop() else { return };
-            for ((cell, more), kind) in entry.cells.iter_mut().zip(other.cells).zip(&self.kinds) {
-                cell.merge(*kind, more);
-            }
+            entry.merge(other, &self.kinds);
         }
     }
 

@@ -9,24 +9,25 @@ use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
 use meridian_env::{Elapsed, Env, Halt, Instant, deadline};
 use meridian_proto::v1;
-use meridian_types::{Incarnation, LogIndex, Mutant, NodeId, ReplicaId};
+use meridian_types::{Incarnation, LogIndex, NodeId, ReplicaId};
 use openraft::async_runtime::WatchReceiver;
-use openraft::errors::{ClientWriteError, Fatal, ForwardToLeader, LinearizableReadError, RaftError};
+use openraft::errors::{ClientWriteError, Fatal, ForwardToLeader, RaftError};
 use openraft::raft::{AppendEntriesRequest, TransferLeaderRequest};
-use openraft::{Raft, ReadPolicy, ServerState};
+use openraft::{Raft, ServerState};
 use parking_lot::RwLock;
 use tokio::sync::watch;
 use tonic::{Status, Streaming};
 
 use crate::adapter::Adapter;
 use crate::background::{Ended, Jobs};
-use crate::entry::Header;
+use crate::entry::{self, Header};
 use crate::groups::GroupSpec;
 use crate::log::GroupLog;
 use crate::machine::{JobError, Machine, decode_mark};
+use crate::network::Peers;
 use crate::service::{Replica, fatal, malformed};
 use crate::snapshot::{Incoming, Transfers};
-use crate::types::{Command, LogId, Member, TypeConfig};
+use crate::types::{Command, LogId, Member, TypeConfig, Vote};
 use crate::wire;
 
 /// How long a flush waits until openraft knows its snapshot, in steps.
@@ -47,17 +48,6 @@ pub enum ProposeError {
     /// It may have been applied or may yet be.
     #[error("the outcome is not known: {0}")]
     Unknown(String),
-}
-
-/// Why a read has no index.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum ReadError {
-    /// This replica does not lead; the leader, if it knows.
-    #[error("this replica does not lead the group")]
-    Moved(Option<NodeId>),
-    /// No majority confirmed it, or not in time.
-    #[error("the read could not be confirmed: {0}")]
-    Unconfirmed(String),
 }
 
 /// One replica as operators see it.
@@ -97,6 +87,7 @@ pub(crate) struct Parts<M> {
     pub(crate) env: Env,
     pub(crate) jobs: Arc<Jobs<M>>,
     pub(crate) log: GroupLog,
+    pub(crate) peers: Arc<Peers>,
     pub(crate) incoming: Incoming,
     pub(crate) transfers: Arc<Transfers>,
     /// Ends when openraft applies nothing any more.
@@ -130,6 +121,14 @@ impl<M: Machine> Group<M> {
 
     pub(crate) fn jobs(&self) -> &Arc<Jobs<M>> {
         &self.parts.jobs
+    }
+
+    pub(crate) fn log(&self) -> &GroupLog {
+        &self.parts.log
+    }
+
+    pub(crate) fn peers(&self) -> &Arc<Peers> {
+        &self.parts.peers
     }
 
     pub(crate) fn incoming(&self) -> &Incoming {
@@ -176,29 +175,6 @@ impl<M: Machine> Group<M> {
             Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(to)))) => Err(ProposeError::Moved(node(&to))),
             Ok(Err(error)) => Err(ProposeError::Unknown(error.to_string())),
         }
-    }
-
-    /// Confirms with a majority that this replica leads, waits until it has applied all that was committed before the
-    /// call, and gives that index: a read of the machine from then on is linearizable.
-    pub async fn read_index(&self, at: Instant) -> Result<LogIndex, ReadError> {
-        if self.is_damaged() {
-            return Err(ReadError::Moved(None));
-        }
-        if Mutant::StaleRead.is_planted() && self.is_leader() {
-            return Ok(self.status().applied.unwrap_or_default());
-        }
-        let read = async {
-            let linearizer =
-                self.raft.get_read_linearizer(ReadPolicy::ReadIndex).await.map_err(|error| match error {
-                    RaftError::APIError(LinearizableReadError::ForwardToLeader(to)) => ReadError::Moved(node(&to)),
-                    other => ReadError::Unconfirmed(other.to_string()),
-                })?;
-            let state = linearizer.await_ready(&self.raft).await.map_err(|e| ReadError::Unconfirmed(e.to_string()))?;
-            Ok(LogIndex(state.applied().map_or(0, |id| id.index)))
-        };
-        deadline(&*self.env().clock, at, read)
-            .await
-            .unwrap_or_else(|Elapsed| Err(ReadError::Unconfirmed("the deadline passed".into())))
     }
 
     /// Whether this replica leads, as far as it knows.
@@ -327,7 +303,7 @@ impl<M: Machine> Group<M> {
         Ok(())
     }
 
-    fn is_damaged(&self) -> bool {
+    pub(crate) fn is_damaged(&self) -> bool {
         matches!(self.jobs().ended(), Some(Ended::Damaged(_)))
     }
 
@@ -396,6 +372,11 @@ impl<M: Machine> Replica for Group<M> {
             Ok(wire::vote_reply_out(&reply.map_err(fatal)?))
         }
         .boxed()
+    }
+
+    fn holds(&self, vote: &Vote) -> bool {
+        let own = self.parts.log.state().vote.and_then(|own| entry::decode_vote(&own).ok());
+        own.is_some_and(|own| own.leader_id == vote.leader_id)
     }
 
     fn transfer(

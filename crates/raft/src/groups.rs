@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use meridian_env::{Env, Halt};
 use meridian_types::{GroupId, Incarnation, NodeId, ReplicaId};
@@ -112,7 +113,13 @@ impl Groups {
         };
         let raft = raft.validate().map_err(|e| Halt::new(format!("the Raft settings do not fit together: {e}")))?;
         let log = Log::open(&env, dir, config.log).await?;
-        let peers = Arc::new(Peers::new(env.clone(), config.cluster.into(), config.node));
+        let peers = Arc::new(Peers::new(
+            env.clone(),
+            config.cluster.into(),
+            config.node,
+            // As long as openraft waits.
+            Duration::from_millis(timing.election_ms_max),
+        ));
         let transfers = Arc::new(Transfers::new(Arc::clone(&env.clock), config.snapshot_bytes_per_second));
         let groups = Self {
             env,
@@ -154,8 +161,8 @@ impl Groups {
             .await
             .map_err(|e| Halt::new(format!("starting {}: {e}", spec.group)))?;
         let (env, transfers) = (self.env.clone(), Arc::clone(&self.transfers));
-        let incoming = self.staging(spec.group);
-        let group = Group::new(spec, raft, Parts { env, jobs, log, incoming, transfers, applies });
+        let (peers, incoming) = (Arc::clone(&self.peers), self.staging(spec.group));
+        let group = Group::new(spec, raft, Parts { env, jobs, log, peers, incoming, transfers, applies });
         self.replicas.write().insert(spec.group, Arc::new(group.clone()));
         tokio::spawn(watch_fatal(group.clone(), self.halted.clone()));
         Ok(group)

@@ -5,7 +5,8 @@
 //! - **Durability is the storage's promise.** `save_vote` returns, and append's callback is called, only after fsync; votes
 //!   and entries are one ordered stream; any IO error is [`meridian_env::Halt`], never a retry.
 //! - **Reads are ReadIndex.** After a restart the machine is behind what was committed: an answer is given only from the
-//!   applied index that a majority has confirmed.
+//!   applied index that a majority has confirmed. openraft says which index, by its lease; the majority is asked by
+//!   `confirm`, for all groups that are read together at once. The lease alone is trusted by nobody: clocks drift.
 //! - **No leader restarts as one**: in its old term it could give an index twice, and it has forgotten what was committed.
 //! - **Applied is synced.** It applies what a majority has synced, this replica or not; the adapter waits for our own sync,
 //!   or after a crash a machine's files could be ahead of its log.
@@ -28,6 +29,7 @@
 
 mod adapter;
 mod background;
+mod confirm;
 mod entry;
 mod group;
 mod groups;
@@ -35,6 +37,7 @@ mod log;
 mod machine;
 mod membership;
 mod network;
+mod read;
 mod service;
 mod snapshot;
 mod storage;
@@ -42,9 +45,10 @@ mod types;
 mod wire;
 
 pub use entry::{EntryError, Header, KIND_MACHINE_MIN};
-pub use group::{Group, GroupStatus, ProposeError, ReadError};
+pub use group::{Group, GroupStatus, ProposeError};
 pub use groups::{GroupSpec, Groups, GroupsConfig, SNAPSHOT_BYTES_PER_SECOND, Timing};
 pub use log::{Damage, EntrySpan, LogFigures, LogSettings, SegmentSummary, fuzz_segment, inspect_log};
 pub use machine::{Applied, Content, Entry, Job, JobError, Machine, Received, View, ViewFile};
 pub use membership::{Members, MembershipError};
+pub use read::ReadError;
 pub use snapshot::fuzz_offer;

@@ -123,7 +123,7 @@ impl<M: Machine> Group<M> {
         others.max_by_key(matched).map(ReplicaId)
     }
 
-    fn effective(&self) -> StoredMembership {
+    pub(crate) fn effective(&self) -> StoredMembership {
         let metrics = self.raft().metrics();
         let metrics = metrics.borrow_watched();
         StoredMembership::clone(&metrics.membership_config)

@@ -61,13 +61,15 @@ pub(crate) struct Peers {
     env: Env,
     cluster: Arc<str>,
     node: NodeId,
+    /// How long a confirmation is waited for.
+    patience: Duration,
     addresses: Mutex<BTreeMap<NodeId, Arc<str>>>,
     channels: Mutex<BTreeMap<(NodeId, Purpose), Open>>,
 }
 
 impl Peers {
-    pub(crate) fn new(env: Env, cluster: Arc<str>, node: NodeId) -> Self {
-        Self { env, cluster, node, addresses: Mutex::default(), channels: Mutex::default() }
+    pub(crate) fn new(env: Env, cluster: Arc<str>, node: NodeId, patience: Duration) -> Self {
+        Self { env, cluster, node, patience, addresses: Mutex::default(), channels: Mutex::default() }
     }
 
     /// From the next call on, `node` is reached at `address`.
@@ -102,6 +104,20 @@ impl Peers {
         Ok(PeerClient::new(channel)
             .max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
             .max_encoding_message_size(limits::MESSAGE_BYTES_MAX))
+    }
+
+    /// Asks replicas on `to` whether they hold these votes; one answer for each.
+    pub(crate) async fn confirm(&self, to: NodeId, leaderships: Vec<v1::Leadership>) -> Result<Vec<bool>, RpcError> {
+        let (mut client, count) = (self.client(to, Purpose::Control)?, leaderships.len());
+        let mut request = tonic::Request::new(v1::ConfirmRequest { leaderships });
+        self.identify(to, request.metadata_mut());
+        let clock = &*self.env.clock;
+        match deadline(clock, clock.now() + self.patience, client.confirm(request)).await {
+            Ok(Ok(reply)) if reply.get_ref().held.len() == count => Ok(reply.into_inner().held),
+            Ok(Ok(_)) => Err(unreachable(&format!("{to} does not say of each vote whether it holds"))),
+            Ok(Err(status)) => Err(unreachable(&format!("{to}: {status}"))),
+            Err(_) => Err(unreachable(&format!("{to} did not answer within {} ms", self.patience.as_millis()))),
+        }
     }
 
     fn identify(&self, to: NodeId, metadata: &mut MetadataMap) {

@@ -16,7 +16,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::entry::EntryError;
 use crate::network::Peers;
-use crate::types::TypeConfig;
+use crate::types::{TypeConfig, Vote};
 use crate::wire;
 
 /// What a replica can be asked, whatever its machine.
@@ -33,6 +33,8 @@ pub(crate) trait Replica: Send + Sync {
         request: v1::VoteRequest,
         pre: bool,
     ) -> futures::future::BoxFuture<'_, Result<v1::VoteReply, Status>>;
+    /// Whether the last vote in its log is for the leader of this one.
+    fn holds(&self, vote: &Vote) -> bool;
     fn transfer(
         &self,
         request: TransferLeaderRequest<TypeConfig>,
@@ -193,6 +195,16 @@ impl Peer for Service {
         let request = request.into_inner();
         let replica = self.replica(request.group, request.vote)?;
         Ok(Response::new(replica.vote(request, true).await?))
+    }
+
+    async fn confirm(&self, request: Request<v1::ConfirmRequest>) -> Result<Response<v1::ConfirmReply>, Status> {
+        self.check(&request)?;
+        let held = |asked: v1::Leadership| {
+            let replica = self.replica(asked.group, asked.vote).ok()?;
+            Some(replica.holds(&wire::vote_in(asked.vote).ok()?))
+        };
+        let held = request.into_inner().leaderships.into_iter().map(|asked| held(asked).unwrap_or(false));
+        Ok(Response::new(v1::ConfirmReply { held: held.collect() }))
     }
 
     async fn transfer_leader(

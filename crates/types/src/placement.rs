@@ -1,5 +1,7 @@
 //! Where a series lives: its slot, and the table that an epoch gives each slot's shard.
 
+use std::collections::BTreeSet;
+
 use xxhash_rust::xxh3::Xxh3;
 
 use serde::{Deserialize, Serialize};
@@ -30,7 +32,11 @@ pub fn slot_of(database: DatabaseId, measurement: &str, key: &SeriesKey, shard_b
 /// Which shard owns each of the [`SLOTS`] slots.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<u32>", into = "Vec<u32>")]
-pub struct SlotTable(Box<[ShardId]>);
+pub struct SlotTable {
+    owners: Box<[ShardId]>,
+    /// Each owner once, ascending: asked for by every query.
+    shards: Box<[ShardId]>,
+}
 
 /// A list that is no table.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -43,17 +49,23 @@ impl SlotTable {
         if owners.len() != SLOTS || owners.iter().any(|s| s.0 == 0) {
             return Err(SlotTableError(owners.len()));
         }
-        Ok(Self(owners.into()))
+        let shards: BTreeSet<_> = owners.iter().copied().collect();
+        Ok(Self { owners: owners.into(), shards: shards.into_iter().collect() })
     }
 
     /// The owner of a slot.
     pub fn shard(&self, slot: Slot) -> ShardId {
-        self.0[usize::from(slot.0)]
+        self.owners[usize::from(slot.0)]
     }
 
     /// All owners in slot order.
     pub fn owners(&self) -> &[ShardId] {
-        &self.0
+        &self.owners
+    }
+
+    /// All owners, each once, in order.
+    pub fn shards(&self) -> &[ShardId] {
+        &self.shards
     }
 }
 
@@ -67,14 +79,13 @@ impl TryFrom<Vec<u32>> for SlotTable {
 
 impl From<SlotTable> for Vec<u32> {
     fn from(table: SlotTable) -> Self {
-        table.0.iter().map(|s| s.0).collect()
+        table.owners.iter().map(|s| s.0).collect()
     }
 }
 
 impl std::fmt::Debug for SlotTable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let shards: std::collections::BTreeSet<_> = self.0.iter().collect();
-        f.debug_tuple("SlotTable").field(&shards).finish()
+        f.debug_tuple("SlotTable").field(&self.shards).finish()
     }
 }
 

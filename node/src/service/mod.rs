@@ -232,9 +232,9 @@ impl Shards for Door {
 
     async fn scan(&self, request: Request<v1::ScanRequest>) -> Result<Response<Self::ScanStream>, Status> {
         let (node, request) = (self.node()?, request.into_inner());
-        let (shard, trace) = (ShardId(request.shard), Trace::named(&request.traceparent));
+        let trace = Trace::named(&request.traceparent);
         let trace = trace.as_ref().map(tracing::field::display);
-        let span = tracing::debug_span!("scan", node = %node.id, %shard, trace);
+        let span = tracing::debug_span!("scan", node = %node.id, shards = request.shards.len(), trace);
         scan::serve(&node, request).instrument(span).await.map(Response::new).map_err(status)
     }
 

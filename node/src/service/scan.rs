@@ -1,42 +1,85 @@
-//! Linearizable reads of one shard: a read index, a view, and the plan run over it off the async threads.
+//! Linearizable reads of shards that this node leads: their read indexes, a view of each, and the plan run over them off the
+//! async threads, one shard beside the other. What they answer is merged here: the caller waits for one answer of a node.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use futures::StreamExt;
+use futures::future::try_join_all;
 use futures::stream::BoxStream;
 use meridian_engine::StoreError;
-use meridian_env::Class;
+use meridian_env::{Class, Instant, run};
 use meridian_proto::v1;
 use meridian_proto::v1::scan_reply::Part;
 use meridian_query::{Batches, Needed, Plan, execute};
-use meridian_raft::{JobError, ReadError};
+use meridian_raft::{Group, JobError, ReadError};
 use meridian_types::{Code, DatabaseId, Failure, NodeId, ShardId, Witness};
-use parking_lot::Mutex;
-use std::sync::Arc;
 use tonic::Status;
 
 use super::{Node, deadline_in, moved};
+use crate::shard::Shard;
 
-/// Answers a scan: the witness, then batches as the caller takes them, then the end.
+/// Answers a scan: the witnesses, then batches as the caller takes them, then the end.
 pub(super) async fn serve(
     node: &Node,
     request: v1::ScanRequest,
 ) -> Result<BoxStream<'static, Result<v1::ScanReply, Status>>, (Failure, Option<NodeId>)> {
     let plain = |failure: Failure| (failure, None);
-    let group = node.shard(request.shard, request.incarnation).map_err(plain)?;
+    // Each once, however often it is named.
+    let mut shards = BTreeMap::new();
+    for asked in &request.shards {
+        shards.insert(asked.shard, node.shard(asked.shard, asked.incarnation).map_err(plain)?);
+    }
+    let groups: Vec<_> = shards.into_values().collect();
     let plan = Plan::decode(&request.plan).map_err(|e| plain(Failure::new(e.code(), e.to_string())))?;
+    let (plan, database) = (Arc::new(plan), DatabaseId(request.database));
     let context = node.context(deadline_in(&node.env, request.deadline_ms), &request.traceparent);
-    group.read_index(context.deadline).await.map_err(|error| match error {
-        ReadError::Moved(leader) => moved(&ShardId(request.shard), leader),
-        ReadError::Unconfirmed(why) => {
-            plain(Failure::new(Code::NoLeader, format!("{}: {why}", ShardId(request.shard))).retry_after_ms(100))
+    Group::read_indexes(&groups, context.deadline).await.map_err(|(spec, error)| {
+        let shard = ShardId(spec.group.0);
+        match error {
+            ReadError::Moved(leader) => moved(&shard, leader),
+            ReadError::Unconfirmed(why) => {
+                plain(Failure::new(Code::NoLeader, format!("{shard}: {why}")).retry_after_ms(100))
+            }
         }
     })?;
+    let scans = groups.into_iter().map(|group| scan(node, group, database, Arc::clone(&plan), context.deadline));
+    let (witnesses, answers): (Vec<_>, _) = try_join_all(scans).await.map_err(plain)?.into_iter().unzip();
+    for Witness { shard, index, .. } in &witnesses {
+        tracing::debug!(%shard, %index, "reads");
+    }
+    let start = Part::Start(v1::Witnesses { witnesses: witnesses.into_iter().map(Into::into).collect() });
+    let mut answer = Batches::merged(&plan, answers);
+    let work = Arc::clone(&node.env.work);
+    let batches = futures::stream::unfold((!answer.is_done()).then_some(answer), move |left| {
+        let work = Arc::clone(&work);
+        async move { run(&*work, Class::Scan, || left.and_then(take)).await }
+    });
+    let parts = futures::stream::iter([start]).chain(batches.map(|batch| Part::Batch(batch.into())));
+    let parts = parts.chain(futures::stream::iter([Part::End(true)]));
+    Ok(parts.map(|part| Ok(v1::ScanReply { part: Some(part) })).boxed())
+}
+
+/// The next batch, and what is left behind it.
+fn take(mut answer: Batches) -> Option<(Vec<u8>, Option<Batches>)> {
+    let batch = answer.next()?.encode();
+    Some((batch, (!answer.is_done()).then_some(answer)))
+}
+
+/// One shard's answer, and up to where in its log it sees.
+async fn scan(
+    node: &Node,
+    group: Group<Shard>,
+    database: DatabaseId,
+    plan: Arc<Plan>,
+    deadline: Instant,
+) -> Result<(Witness, Batches), Failure> {
     node.metrics.scanned();
-    let database = DatabaseId(request.database);
     let clock = Arc::clone(&node.env.clock);
-    let shard = ShardId(request.shard);
+    let shard = ShardId(group.spec().group.0);
     let job = move || -> Result<(Witness, Batches), ScanError> {
         let late = || Failure::new(Code::Unreachable, "the read waited past its deadline");
-        if clock.now() >= context.deadline {
+        if clock.now() >= deadline {
             return Err(late().into());
         }
         let machine = group.machine().read();
@@ -55,27 +98,7 @@ pub(super) async fn serve(
         let batches = batches.map_err(|e| Failure::new(e.code(), e.to_string()))?;
         Ok((witness, batches))
     };
-    let answered = meridian_env::run(&*node.env.work, Class::Scan, job).await;
-    let (witness, batches) = answered.map_err(|error| plain(node.scan_failed(shard, error)))?;
-    tracing::debug!(index = %witness.index, "reads");
-    let start = v1::ScanReply { part: Some(Part::Start(witness.into())) };
-    let rest = futures::stream::unfold(Some(Arc::new(Mutex::new(batches))), {
-        let work = Arc::clone(&node.env.work);
-        move |state| {
-            let work = Arc::clone(&work);
-            async move {
-                let batches = state?;
-                let next = Arc::clone(&batches);
-                let encode = move || next.lock().next().map(|batch| batch.encode());
-                Some(match meridian_env::run(&*work, Class::Scan, encode).await {
-                    Some(batch) => (Part::Batch(batch.into()), Some(batches)),
-                    None => (Part::End(true), None),
-                })
-            }
-        }
-    });
-    let rest = rest.map(|part| Ok(v1::ScanReply { part: Some(part) }));
-    Ok(futures::stream::iter([Ok(start)]).chain(rest).boxed())
+    run(&*node.env.work, Class::Scan, job).await.map_err(|error| node.scan_failed(shard, error))
 }
 
 /// Why a scan has no answer.

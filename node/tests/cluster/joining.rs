@@ -162,7 +162,8 @@ async fn a_directory_joins_once_and_strangers_are_refused() {
         assert!(failure.code == code && failure.message.contains(says), "{}: {failure}", failure.code);
     };
     let old = v1::JoinRequest { protocol: 7, ..good.clone() };
-    refused(old, Code::WrongVersion, "speaks protocol version 7, this one 1: run the same version").await;
+    let says = format!("speaks protocol version 7, this one {PROTOCOL_VERSION}: run the same version");
+    refused(old, Code::WrongVersion, &says).await;
     let foreign = v1::JoinRequest { cluster: "5f".repeat(16), ..good.clone() };
     refused(foreign, Code::WrongCluster, "belongs to cluster 5f5f").await;
     refused(join_request(&second.at, nonce ^ 1), Code::BadRequest, "n1 finds another node").await;

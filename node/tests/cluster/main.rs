@@ -80,9 +80,9 @@ async fn count(env: &Env, cluster: &Cluster) -> usize {
     let fields = [("v".to_owned(), FieldType::I64)];
     let plan = Plan::builder("m", TimeRange::ALL).fields(fields).build().expect("a plan");
     let mut rows = 0;
-    for shard in map.shards_in(TimeRange::ALL) {
-        let bytes = plan.encode().into();
-        let mut scan = cluster.scan(&context(env), shard, database, bytes).await.expect("the shard answers");
+    let shards = map.shards_in(TimeRange::ALL);
+    let scans = cluster.scan(&context(env), &shards, database, &plan.encode().into()).await;
+    for mut scan in scans.expect("the shards answer") {
         while let Some(batch) = scan.next().await.expect("a batch") {
             rows += meridian_query::Batch::decode(&plan, &batch).expect("well-formed").len();
         }
@@ -162,7 +162,7 @@ async fn drop_and_make_again(env: &Env, cluster: &Cluster) {
     cluster.drop_database(&context(env), "db").await.expect("dropped on every shard");
     let fields = [("v".to_owned(), FieldType::I64)];
     let plan = Plan::builder("m", TimeRange::ALL).fields(fields).build().expect("a plan");
-    let answer = cluster.scan(&context(env), shard, old, plan.encode().into()).await;
+    let answer = cluster.scan(&context(env), &[shard], old, &plan.encode().into()).await;
     assert_eq!(answer.expect_err("the shard has forgotten it").code, Code::NoDatabase);
     let request = v1::CreateDatabaseRequest { name: "db".into(), ..Default::default() };
     let new = cluster.create_database(&context(env), request).await.expect("the name is free");

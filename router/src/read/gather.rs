@@ -1,10 +1,10 @@
-//! Batches of shards to messages of rows. Reads a shard only when the merge wants its next batch: what the client does not
-//! take stays with the shards, behind HTTP/2's windows.
+//! Batches of nodes to messages of rows. Reads a node's answer only when the merge wants its next batch: what the client does
+//! not take stays with the nodes, behind HTTP/2's windows.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use meridian_client::ShardScan;
+use meridian_client::Scan;
 use meridian_env::{Class, Context, Env, deadline, run};
 use meridian_proto::v1::query_reply::Part;
 use meridian_proto::{status_of, v1};
@@ -27,7 +27,7 @@ type Replies = Sender<Result<v1::QueryReply, Status>>;
 #[derive(Debug)]
 pub(super) struct Gather {
     plan: Arc<Plan>,
-    scans: Vec<ShardScan>,
+    scans: Vec<Scan>,
     merge: Merge,
     /// Held as long as the query is under way.
     _permit: OwnedSemaphorePermit,
@@ -37,7 +37,7 @@ pub(super) struct Gather {
 struct Gone;
 
 impl Gather {
-    pub(super) fn new(plan: Plan, scans: Vec<ShardScan>, permit: OwnedSemaphorePermit) -> Self {
+    pub(super) fn new(plan: Plan, scans: Vec<Scan>, permit: OwnedSemaphorePermit) -> Self {
         let merge = Merge::new(plan.clone(), scans.len());
         Self { plan: Arc::new(plan), scans, merge, _permit: permit }
     }
@@ -87,7 +87,8 @@ impl Gather {
                 }
             }
         }
-        let witnesses = self.scans.iter().map(|scan| scan.witness.into()).collect();
+        let witnesses = self.scans.iter().flat_map(|scan| &scan.witnesses);
+        let witnesses = witnesses.map(|witness| (*witness).into()).collect();
         let sent = send(replies, Part::End(v1::QueryEnd { witnesses, rows: count })).await;
         Ok(sent.map(|()| count))
     }

@@ -1,5 +1,5 @@
-//! A query's way out: a `Select` becomes a plan, every shard that its range touches answers, and their ordered batches are
-//! merged and streamed as they arrive.
+//! A query's way out: a `Select` becomes a plan, every shard that its range touches answers, in one stream from each node,
+//! and their ordered batches are merged and streamed as they arrive.
 //!
 //! An answer is whole or an error: a shard that cannot answer fails the query, in its first message or in its midst.
 
@@ -8,7 +8,6 @@ mod plan; // what was asked, checked against the map
 
 use std::sync::Arc;
 
-use futures::future::try_join_all;
 use meridian_client::{Database, Map};
 use meridian_env::{Class, Context, run};
 use meridian_proto::v1;
@@ -75,7 +74,7 @@ impl Front {
             let text = "too many queries are under way in this router: send again later, or through another";
             return Err(Failure::new(Code::Overloaded, text).retry_after_ms(RETRY_AFTER_MS));
         };
-        let inline = select.matchers.is_empty();
+        let inline = !select.matchers.iter().any(|m| matches!(m.op(), v1::MatchOp::Re | v1::MatchOp::NotRe));
         let check = move || Asked::check(select);
         // Compiling patterns can take long.
         let asked = if inline { check() } else { run(&*self.env.work, Class::Scan, check).await }?;
@@ -85,8 +84,8 @@ impl Front {
         }
         let bytes = bytes::Bytes::from(plan.encode());
         let shards = map.shards_in(plan.range);
-        let scans = shards.into_iter().map(|shard| self.cluster.scan(context, shard, database.id, bytes.clone()));
-        Ok(Gather::new(plan, try_join_all(scans).await?, permit))
+        let scans = self.cluster.scan(context, &shards, database.id, &bytes).await?;
+        Ok(Gather::new(plan, scans, permit))
     }
 
     /// The plan, by a map that is known to be new enough: fields keep their types for ever, so fields that are named and known

@@ -76,7 +76,7 @@ fn forming_places_every_shard_and_gives_every_slot() {
     }
     let epoch = &catalogue.epochs()[&EpochId(0)];
     assert_eq!(epoch.range, TimeRange::ALL);
-    assert!(epoch.table.owners().iter().all(|s| catalogue.shards().contains_key(s)));
+    assert!(epoch.table.shards().iter().all(|s| catalogue.shards().contains_key(s)));
     assert_eq!(catalogue.placements()[PLACEMENT_DEFAULT].replication, 3);
 }
 

@@ -48,7 +48,7 @@ fn slots_and_tables_are_what_they_were() {
 #[test]
 fn shares_are_even() {
     let mut slots = BTreeMap::<_, usize>::new();
-    for shard in table(8).owners() {
+    for shard in table(8).shards() {
         *slots.entry(*shard).or_default() += 1;
     }
     let largest = *slots.values().max().unwrap();

@@ -4,6 +4,7 @@ use meridian_types::{TimeRange, Timestamp};
 
 use super::*;
 use crate::{Aggregate, Window};
+use crate::{BATCH_BYTES_MAX, Batch};
 
 fn plan(columns: &[FieldType], limit: Option<u64>) -> crate::PlanBuilder {
     let range = TimeRange::new(Timestamp::MIN, Timestamp::END).expect("not empty");

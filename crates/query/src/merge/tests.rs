@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::condition::tests::{holds, order};
-use crate::{Aggregate, Column, CompareOp, Condition, DecodeError, Needed, SeriesRows, Window, execute};
+use crate::{Aggregate, Batches, Column, CompareOp, Condition, DecodeError, Needed, SeriesRows, Window, execute};
 
 const FIELDS: [(&str, FieldType); 5] = [
     ("f", FieldType::F64),
@@ -166,14 +166,23 @@ fn series(plan: &Plan, points: &[Point]) -> Vec<SeriesRows> {
     by_key.into_iter().map(rows).collect()
 }
 
-/// Runs, sends and merges; `ahead` batches of each shard are pushed before they are wanted.
-fn answer(plan: &Plan, shards: Vec<Vec<SeriesRows>>, rows_max: usize, ahead: usize) -> Result<Vec<Row>, ExecError> {
-    let mut merge = Merge::new(plan.clone(), shards.len());
+/// Runs and merges on each of the nodes, sends and merges again; `ahead` batches of each node are pushed before they are wanted.
+fn answer(
+    plan: &Plan,
+    shards: Vec<Vec<SeriesRows>>,
+    nodes: usize,
+    rows_max: usize,
+    ahead: usize,
+) -> Result<Vec<Row>, ExecError> {
+    let mut merge = Merge::new(plan.clone(), nodes);
+    let mut parts: Vec<Vec<Batches>> = (0..nodes).map(|_| Vec::new()).collect();
+    for (number, series) in shards.into_iter().enumerate() {
+        let batches = execute(plan, series.into_iter(), &Needed::of(plan)).expect("small");
+        parts[number % nodes].push(batches);
+    }
     let sent = |batch: Batch| Batch::decode(plan, &batch.encode()).expect("what was encoded");
-    let mut inputs: Vec<_> = shards
-        .into_iter()
-        .map(|s| execute(plan, s.into_iter(), &Needed::of(plan)).expect("small").rows_max(rows_max).map(sent))
-        .collect();
+    let node = |parts: Vec<Batches>| Batches::merged(plan, parts).rows_max(rows_max).map(sent);
+    let mut inputs: Vec<_> = parts.into_iter().map(node).collect();
     for (input, batches) in inputs.iter_mut().enumerate() {
         batches.take(ahead).for_each(|batch| merge.push(input, batch));
     }
@@ -283,11 +292,11 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_500))]
     #[test]
     fn any_cut_into_shards_gives_the_reference(
-        plan in plans(), points in points(), shards in 1..4_usize, reversed: bool, rows_max in 1..5_usize,
-        ahead in 0..3_usize,
+        plan in plans(), points in points(), shards in 1..5_usize, nodes in 1..4_usize, reversed: bool,
+        rows_max in 1..5_usize, ahead in 0..3_usize,
     ) {
         let plan = Plan::decode(&plan.encode()).expect("what was encoded");
-        let answer = answer(&plan, shards_of(&plan, &points, shards, reversed), rows_max, ahead);
+        let answer = answer(&plan, shards_of(&plan, &points, shards, reversed), nodes, rows_max, ahead);
         prop_assert_eq!(answer.map(plain_nan), reference(&plan, &points).map(plain_nan));
     }
 
@@ -396,7 +405,7 @@ fn an_overflow_past_the_limit_hurts_nobody() {
     };
     let run = |limit| {
         let plan = Plan { limit, ..sums() };
-        answer(&plan, vec![vec![huge(&[1, 2])], vec![huge(&[2])]], 9, 0)
+        answer(&plan, vec![vec![huge(&[1, 2])], vec![huge(&[2])]], 2, 9, 0)
     };
     assert_eq!(times(run(Some(1))), [1]);
     let error = run(None).expect_err("2 * i64::MAX");

@@ -18,7 +18,7 @@ use crate::node::{CLUSTER, Node};
 pub(crate) type Identity<'a> = [(&'static str, &'a str); 4];
 
 pub(crate) const RIGHT: Identity<'static> =
-    [("meridian-cluster", CLUSTER), ("meridian-to", "1"), ("meridian-protocol", "1"), ("meridian-from", "2")];
+    [("meridian-cluster", CLUSTER), ("meridian-to", "1"), ("meridian-protocol", "2"), ("meridian-from", "2")];
 
 pub(crate) fn request<T>(identity: &Identity<'_>, message: T) -> Request<T> {
     let mut request = Request::new(message);
@@ -52,6 +52,18 @@ async fn ask(client: &mut PeerClient<Channel>, identity: &Identity<'_>, group: v
     answers.into_iter().map(|answer| answer.expect_err("refused")).collect()
 }
 
+/// What is said of one vote in each of these groups.
+async fn confirm(
+    client: &mut PeerClient<Channel>,
+    identity: &Identity<'_>,
+    groups: &[v1::GroupRef],
+) -> Result<Vec<bool>, Status> {
+    let vote = Some(v1::Vote { term: 1 << 40, replica: VOTED, committed: true });
+    let leaderships = groups.iter().map(|group| v1::Leadership { group: Some(*group), vote }).collect();
+    let reply = client.confirm(request(identity, v1::ConfirmRequest { leaderships })).await?;
+    Ok(reply.into_inner().held)
+}
+
 async fn check(client: &mut PeerClient<Channel>) {
     let replica = v1::GroupRef { group: 1, incarnation: 1, from: VOTED, to: 11 };
     let [cluster, to, protocol, from] = RIGHT;
@@ -63,14 +75,14 @@ async fn check(client: &mut PeerClient<Channel>) {
         ),
         ([cluster, ("meridian-to", "2"), protocol, from], Code::WrongCluster, "peer means n2, this node is n1"),
         (
-            [cluster, to, ("meridian-protocol", "2"), from],
+            [cluster, to, ("meridian-protocol", "1"), from],
             Code::WrongVersion,
-            r#"peer speaks protocol version "2", this node speaks 1"#,
+            r#"peer speaks protocol version "1", this node speaks 2"#,
         ),
         (
             [cluster, to, ("meridian-other", "1"), from],
             Code::WrongVersion,
-            r#"peer speaks protocol version "", this node speaks 1"#,
+            r#"peer speaks protocol version "", this node speaks 2"#,
         ),
         (
             [cluster, to, protocol, ("meridian-from", "1")],
@@ -89,7 +101,8 @@ async fn check(client: &mut PeerClient<Channel>) {
         ),
     ];
     for (identity, code, message) in cases {
-        for status in ask(client, &identity, replica).await {
+        let confirmed = confirm(client, &identity, &[replica]).await;
+        for status in ask(client, &identity, replica).await.into_iter().chain(confirmed.err()) {
             let failure = failure_of(&status, true);
             assert_eq!((failure.code, &*failure.message), (code, message));
         }
@@ -107,6 +120,9 @@ async fn check(client: &mut PeerClient<Channel>) {
             assert_eq!((failure.code, &*failure.message), (code, message));
         }
     }
+    let asked = [replica].into_iter().chain(groups.map(|(group, ..)| group)).collect::<Vec<_>>();
+    let held = confirm(client, &RIGHT, &asked).await.expect("the rest of those asked for is answered");
+    assert_eq!(held, [false; 6], "nobody holds a vote that it did not give");
 }
 
 #[test]
