@@ -9,7 +9,7 @@ use futures::future::try_join_all;
 use meridian_env::{Clock, Context, Instant, deadline};
 use meridian_proto::v1::scan_reply::Part;
 use meridian_proto::{failure_of, v1};
-use meridian_types::{Code, DatabaseId, Failure, Kind, ShardId, Witness};
+use meridian_types::{Code, DatabaseId, Failure, Kind, NodeId, ShardId, Witness};
 
 use crate::cluster::{Cluster, Tried};
 
@@ -57,25 +57,42 @@ impl Cluster {
             by_leader.entry(self.known_leader((*shard).into())).or_default().push(*shard);
         }
         let scans = by_leader.into_iter().map(|(leader, shards)| async move {
-            if let Some((node, address)) = leader
-                && shards.len() > 1
-            {
-                let call = self.scan_at(context, &shards, database, plan, address).boxed();
-                match self.try_on(context, node, true, call).await {
-                    Ok(scan) => return Ok(vec![scan]),
-                    // Another try would be answered the same.
-                    Err(tried) if !matches!(tried.failure.kind(), Kind::Retry | Kind::Unknown | Kind::Overloaded) => {
-                        return Err(tried.failure);
-                    }
-                    Err(tried) if matches!(tried.failure.code, Code::Unknown | Code::Unreachable) => {
-                        shards.iter().for_each(|shard| self.note_leader((*shard).into(), node, None));
-                    }
-                    Err(_) => {}
+            let together = match leader {
+                Some(leader) if shards.len() > 1 => {
+                    self.scan_together(context, leader, &shards, database, plan).await?
                 }
+                _ => None,
+            };
+            match together {
+                Some(scan) => Ok(vec![scan]),
+                None => try_join_all(shards.iter().map(|shard| self.scan_alone(context, *shard, database, plan))).await,
             }
-            try_join_all(shards.iter().map(|shard| self.scan_alone(context, *shard, database, plan))).await
         });
         Ok(try_join_all(scans).await?.into_iter().flatten().collect())
+    }
+
+    /// Nothing where each shard may do better alone.
+    async fn scan_together(
+        &self,
+        context: &Context,
+        (node, address): (NodeId, Arc<str>),
+        shards: &[ShardId],
+        database: DatabaseId,
+        plan: &Bytes,
+    ) -> Result<Option<Scan>, Failure> {
+        let call = self.scan_at(context, shards, database, plan, address).boxed();
+        let failure = match self.try_on(context, node, true, call).await {
+            Ok(scan) => return Ok(Some(scan)),
+            Err(tried) => tried.failure,
+        };
+        if !matches!(failure.kind(), Kind::Retry | Kind::Unknown | Kind::Overloaded) {
+            return Err(failure);
+        }
+        // Nobody has said that another one leads, but it has nothing to say itself.
+        if matches!(failure.code, Code::Unknown | Code::Unreachable) {
+            shards.iter().for_each(|shard| self.note_leader((*shard).into(), node, None));
+        }
+        Ok(None)
     }
 
     async fn scan_alone(

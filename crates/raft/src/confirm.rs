@@ -64,7 +64,7 @@ pub(crate) async fn confirm(peers: &Arc<Peers>, mut claims: Vec<Claim>) -> Resul
         async move { (asked, peers.confirm(node, leaderships).await) }
     };
     let mut replies: FuturesUnordered<_> = asked.into_iter().map(call).collect();
-    let mut why = "a majority has voted for another".to_owned();
+    let mut why = "no majority holds the vote by which it leads".to_owned();
     while !claims.iter().all(Claim::is_confirmed) {
         match replies.next().await {
             Some((asked, Ok(held))) => {
