@@ -11,8 +11,6 @@ use meridian_types::{Code, Failure, TimeRange};
 use tonic::transport::Channel;
 use tonic::{Response, Status};
 
-use crate::generate::MEASUREMENT;
-
 /// Longest wait for one of these calls: a count reads all that was sent.
 const WAIT_MAX: Duration = Duration::from_secs(120);
 
@@ -80,11 +78,16 @@ impl Router {
         Ok(Cluster { nodes: http.len(), shards, replicas, http })
     }
 
-    /// How many rows within `range` have a value of `field`.
-    pub(crate) async fn count(&self, database: &str, field: &str, range: TimeRange) -> Result<u64, CheckError> {
+    /// How many rows of a database's measurement within `range` have a value of `field`.
+    pub(crate) async fn count(
+        &self,
+        (database, measurement): (&str, &str),
+        field: &str,
+        range: TimeRange,
+    ) -> Result<u64, CheckError> {
         let select = v1::Select {
             database: database.to_owned(),
-            measurement: MEASUREMENT.to_owned(),
+            measurement: measurement.to_owned(),
             fields: vec![field.to_owned()],
             range: Some(range.into()),
             aggregates: vec![v1::Aggregate::Count.into()],

@@ -17,8 +17,9 @@ use meridian_types::{DatabaseId, FieldType, KeyError, SeriesNumber, TimeRange, T
 
 use crate::cpu::{self, CpuError, ThreadTime};
 use crate::frames;
-use crate::generate::{Host, INTERVAL_NANOS, MEASUREMENT, Shape, Walk};
+use crate::generate::{Host, INTERVAL_NANOS, Shape, Walk};
 use crate::numbers::{Numbered, Sharded};
+use crate::source::Source;
 use figures::{Cost, Figures, Stage};
 
 const DATABASE: DatabaseId = DatabaseId(1);
@@ -123,7 +124,7 @@ pub(crate) fn start(args: &Args) -> Result<String, EngineError> {
 /// are given; on files in `parent` that are gone at the end.
 pub(crate) fn points_per_second(parent: &Path, points: u64) -> Result<f64, EngineError> {
     let env = real::env()?;
-    let shape = Shape { series: 4_000, fields: 10, rows_per_batch: 10_000, points, seed: 1 };
+    let shape = Shape { source: Source::Cpu, series: 4_000, fields: 10, rows_per_batch: 10_000, points, seed: 1 };
     let args = Args { shape, dir: None, flush_bytes: FLUSH_BYTES, flush_points: None, keys: false, json: false };
     let encoded = encode(&args.shape, args.keys)?;
     let dir = tempfile::Builder::new().prefix("meridian-benches-").tempdir_in(parent)?;
@@ -268,16 +269,26 @@ impl<'a> Run<'a> {
 
     /// Reads everything back.
     fn verify(&self, shape: &Shape, written: u64, encoded: &Encoded) -> Result<(), EngineError> {
-        let fields = shape.field_names().into_iter().map(|name| (name, FieldType::I64));
-        let plan = Plan::builder(MEASUREMENT, TimeRange::ALL).fields(fields).build().expect("the names differ");
+        let of_type = |number| match shape.source.field(number).decimals {
+            Some(_) => FieldType::F64,
+            None => FieldType::I64,
+        };
+        let fields = shape.field_names().into_iter().enumerate().map(|(number, name)| (name, of_type(number)));
+        let plan =
+            Plan::builder(shape.source.measurement(), TimeRange::ALL).fields(fields).build().expect("the names differ");
         let (mut found, mut found_sum, mut rows) = (0, 0, 0);
         for series in self.engine.view(DATABASE, &plan).series(&Needed::of(&plan)) {
             let series = series?;
             rows += series.times.len() as u64;
-            for column in series.columns.iter().flatten() {
-                let Column::I64(values) = column else { continue };
-                found += values.iter().flatten().count() as u64;
-                found_sum += values.iter().flatten().map(|value| i128::from(*value)).sum::<i128>();
+            for (number, column) in series.columns.iter().enumerate() {
+                let units = |value: &f64| shape.source.field(number).units(*value);
+                let values: Vec<i64> = match column {
+                    Some(Column::I64(values)) => values.iter().flatten().copied().collect(),
+                    Some(Column::F64(values)) => values.iter().flatten().map(units).collect(),
+                    _ => continue,
+                };
+                found += values.len() as u64;
+                found_sum += values.into_iter().map(i128::from).sum::<i128>();
             }
         }
         let all = encoded.rows * u64::from(shape.fields);
@@ -293,7 +304,7 @@ mod tests {
     use super::*;
 
     fn shape() -> Shape {
-        Shape { series: 30, fields: 3, rows_per_batch: 50, points: 9_000, seed: 1 }
+        Shape { source: Source::Cpu, series: 30, fields: 3, rows_per_batch: 50, points: 9_000, seed: 1 }
     }
 
     #[test]

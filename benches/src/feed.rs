@@ -118,11 +118,12 @@ fn times(shape: &Shape, points: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::Source;
 
     #[test]
     fn rounds_follow_each_other_and_hold_whole_times() {
         let env = meridian_env::real::env().expect("threads start");
-        let shape = Shape { series: 30, fields: 2, rows_per_batch: 7, points: 1, seed: 1 };
+        let shape = Shape { source: Source::Cpu, series: 30, fields: 2, rows_per_batch: 7, points: 1, seed: 1 };
         let mut feed = Feed::lines(&env, &shape, &[100, 600]).expect("small");
         let first = feed.round(100).expect("small");
         let second = feed.round(600).expect("small");

@@ -12,11 +12,11 @@ use meridian_env::{Env, Instant, deadline};
 use meridian_frame::{FrameBuilder, PushError};
 use meridian_proto::v1::data_client::DataClient;
 use meridian_proto::{ConvertError, failure_of, request_id, v1};
-use meridian_types::{Failure, Timestamp, ValueRef};
+use meridian_types::{Failure, Timestamp};
 use tonic::Streaming;
 use tonic::transport::Channel;
 
-use crate::generate::{Host, MEASUREMENT};
+use crate::generate::Host;
 use crate::pace::{ANSWER_WAIT_MAX, Batch, Pace, Tally};
 
 /// A frame is sent when its next row could take it past this.
@@ -73,9 +73,8 @@ pub(crate) fn encode(
     host: &Host,
     time: Timestamp,
 ) -> Result<(), PushError> {
-    let values = host.values.iter().map(|value| ValueRef::I64(*value));
-    let row: Vec<_> = fields.iter().map(String::as_str).zip(values).collect();
-    frame.push(MEASUREMENT, &host.key, time, &row)
+    let row: Vec<_> = fields.iter().map(String::as_str).zip(host.row()).collect();
+    frame.push(host.source.measurement(), &host.key, time, &row)
 }
 
 /// An open stream to one router.

@@ -1,56 +1,29 @@
-//! The rows of a run: the shape of TSBS devops "cpu-only", made from a seed.
+//! The rows of a run, made from a seed: by default in the shape of TSBS devops "cpu-only".
 //!
-//! Each series is one host with 10 tags; its fields are integers from 0 to 100 that walk at random; a row of every host
-//! every 10 s, all hosts at one time before the next time. Pure: the same shape, seed and start give the same rows in
-//! every process. Knows no encoding.
+//! Each series is one host, truck or station; the values of its fields walk at random; a row of every series every 10 s, all
+//! series at one time before the next time. Pure: the same shape, seed and start give the same rows in every process. Knows
+//! no encoding.
 
 use meridian_env::Rng;
-use meridian_types::{KeyError, SeriesKey, Timestamp};
+use meridian_types::{KeyError, SeriesKey, Timestamp, ValueRef};
 
-/// The one measurement.
-pub(crate) const MEASUREMENT: &str = "cpu";
+use crate::source::{Source, Tags};
+
 /// Time between two rows of a series, in nanoseconds.
 pub(crate) const INTERVAL_NANOS: i64 = 10_000_000_000;
 /// Field values of one run: bounds its span of data time to 159 years.
 pub(crate) const POINTS_MAX: u64 = 500_000_000;
 
-const VALUE_MAX: i64 = 100;
-const FIELDS: [&str; 10] = [
-    "usage_user",
-    "usage_system",
-    "usage_idle",
-    "usage_nice",
-    "usage_iowait",
-    "usage_irq",
-    "usage_softirq",
-    "usage_steal",
-    "usage_guest",
-    "usage_guest_nice",
-];
-const REGIONS: [&str; 9] = [
-    "us-east-1",
-    "us-west-1",
-    "us-west-2",
-    "eu-west-1",
-    "eu-central-1",
-    "ap-southeast-1",
-    "ap-southeast-2",
-    "ap-northeast-1",
-    "sa-east-1",
-];
-const ZONES: [&str; 3] = ["a", "b", "c"];
-const SYSTEMS: [&str; 3] = ["Ubuntu15.10", "Ubuntu16.10", "Ubuntu16.04LTS"];
-const ARCHES: [&str; 2] = ["x64", "x86"];
-const TEAMS: [&str; 4] = ["SF", "NYC", "LON", "CHI"];
-const ENVIRONMENTS: [&str; 3] = ["production", "staging", "test"];
-
 /// How much of what is sent.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct Shape {
-    /// Series (hosts).
+    /// What the rows are of.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) source: Source,
+    /// Series: hosts, trucks or stations.
     #[arg(long, default_value_t = 4_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub(crate) series: u32,
-    /// Integer fields of each row.
+    /// Fields of each row; where a source has fewer, they begin again under other names.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub(crate) fields: u32,
     /// Rows of one request at most; a frame ends at 256 KiB at the latest.
@@ -76,58 +49,56 @@ impl Shape {
         i64::try_from(times).expect("at most POINTS_MAX") * INTERVAL_NANOS
     }
 
-    /// The names of the fields, the ten of TSBS first.
+    /// The names of the fields.
     pub(crate) fn field_names(&self) -> Vec<String> {
-        (0..self.fields as usize).map(field_name).collect()
+        (0..self.fields as usize).map(|number| self.source.field_name(number)).collect()
     }
-}
-
-/// The name of a field by its number: the ten of TSBS first.
-pub(crate) fn field_name(number: usize) -> String {
-    FIELDS.get(number).map_or_else(|| format!("usage_{number}"), |name| (*name).to_owned())
 }
 
 /// One series and its newest values.
 #[derive(Debug)]
 pub(crate) struct Host {
-    /// Its tags in the order in which TSBS writes them.
-    pub(crate) tags: [(&'static str, String); 10],
+    pub(crate) source: Source,
+    /// Its tags in the order in which they are written.
+    pub(crate) tags: Tags,
     /// Its tags as a frame carries them.
     pub(crate) key: SeriesKey,
-    /// The value of each field.
+    /// The value of each field, of a float in units of its last decimal.
     pub(crate) values: Vec<i64>,
 }
 
 impl Host {
-    fn new(number: u32, fields: u32, rng: &Rng) -> Result<Self, KeyError> {
-        let pick = |from: &[&'static str]| from[rng.below(from.len() as u64) as usize];
-        let region = pick(&REGIONS);
-        let tags = [
-            ("hostname", format!("host_{number}")),
-            ("region", region.to_owned()),
-            ("datacenter", format!("{region}{}", pick(&ZONES))),
-            ("rack", rng.below(100).to_string()),
-            ("os", pick(&SYSTEMS).to_owned()),
-            ("arch", pick(&ARCHES).to_owned()),
-            ("team", pick(&TEAMS).to_owned()),
-            ("service", rng.below(20).to_string()),
-            ("service_version", rng.below(2).to_string()),
-            ("service_environment", pick(&ENVIRONMENTS).to_owned()),
-        ];
-        let key = SeriesKey::from_tags(&mut tags.each_ref().map(|(name, value)| (*name, value.as_str())))?;
-        let values = (0..fields).map(|_| rng.below(VALUE_MAX as u64 + 1) as i64).collect();
-        Ok(Self { tags, key, values })
+    fn new(source: Source, number: u32, fields: u32, rng: &Rng) -> Result<Self, KeyError> {
+        let tags = source.tags(number, rng);
+        let mut pairs: Vec<_> = tags.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let key = SeriesKey::from_tags(&mut pairs)?;
+        let start = |number| {
+            let [min, max, _] = source.field(number).walk;
+            min + rng.below(max.abs_diff(min) + 1).cast_signed()
+        };
+        let values = (0..fields as usize).map(start).collect();
+        Ok(Self { source, tags, key, values })
     }
 
-    /// Moves each value by a step of mean 0 and variance 1: four coins for each, sixteen values from one draw.
+    /// Moves each value by steps of mean 0 and variance 1: four coins for each, sixteen values from one draw.
     fn step(&mut self, rng: &Rng) {
-        for values in self.values.chunks_mut(16) {
+        for (first, values) in (0..).step_by(16).zip(self.values.chunks_mut(16)) {
             let mut coins = rng.u64();
-            for value in values {
-                *value = (*value + i64::from((coins & 15).count_ones()) - 2).clamp(0, VALUE_MAX);
+            for (number, value) in (first..).zip(values) {
+                let [min, max, step] = self.source.field(number).walk;
+                *value = (*value + step * (i64::from((coins & 15).count_ones()) - 2)).clamp(min, max);
                 coins >>= 4;
             }
         }
+    }
+
+    /// Its fields' values.
+    pub(crate) fn row(&self) -> impl Iterator<Item = ValueRef<'static>> {
+        let value = |(number, units): (usize, &i64)| match self.source.field(number).float(*units) {
+            Some(float) => ValueRef::F64(float),
+            None => ValueRef::I64(*units),
+        };
+        self.values.iter().enumerate().map(value)
     }
 }
 
@@ -147,7 +118,8 @@ impl Walk {
     pub(crate) fn new(shape: &Shape, start: Timestamp, interval: i64) -> Result<Self, KeyError> {
         let root = Rng::from_seed(shape.seed);
         let tags = root.child("hosts");
-        let hosts = (0..shape.series).map(|number| Host::new(number, shape.fields, &tags)).collect::<Result<_, _>>()?;
+        let hosts = (0..shape.series).map(|number| Host::new(shape.source, number, shape.fields, &tags));
+        let hosts = hosts.collect::<Result<_, _>>()?;
         Ok(Self { interval, hosts, rng: root.child("walk"), start, next: 0, rows: shape.rows() })
     }
 
@@ -172,7 +144,7 @@ mod tests {
     use super::*;
 
     fn shape(series: u32, fields: u32, points: u64, seed: u64) -> Shape {
-        Shape { series, fields, rows_per_batch: 7, points, seed }
+        Shape { source: Source::Cpu, series, fields, rows_per_batch: 7, points, seed }
     }
 
     fn rows(shape: &Shape) -> Vec<(SeriesKey, i64, Vec<i64>)> {
@@ -196,9 +168,10 @@ mod tests {
         #![proptest_config(proptest::test_runner::Config { cases: 32, ..Default::default() })]
         #[test]
         fn rows_are_distinct_and_values_stay_within_bounds(
-            series in 1_u32..20, fields in 1_u32..40, points in 1_u64..5_000, seed: u64,
+            series in 1_u32..20, fields in 1_u32..40, points in 1_u64..5_000, seed: u64, source in 0..3_usize,
         ) {
-            let shape = shape(series, fields, points, seed);
+            let source = [Source::Cpu, Source::Iot, Source::Sensors][source];
+            let shape = Shape { source, ..shape(series, fields, points, seed) };
             let rows = rows(&shape);
             proptest::prop_assert_eq!(rows.len() as u64, points.div_ceil(u64::from(fields)));
             let distinct: BTreeSet<_> = rows.iter().map(|(key, time, _)| (key, time)).collect();
@@ -206,7 +179,8 @@ mod tests {
             proptest::prop_assert!(rows.iter().all(|(_, time, _)| (0..shape.span_nanos()).contains(time)));
             for (_, _, values) in &rows {
                 proptest::prop_assert_eq!(values.len(), fields as usize);
-                proptest::prop_assert!(values.iter().all(|v| (0..=VALUE_MAX).contains(v)));
+                let walks = (0..).map(|number| shape.source.field(number).walk);
+                proptest::prop_assert!(values.iter().zip(walks).all(|(v, [min, max, _])| (min..=max).contains(v)));
             }
         }
     }
@@ -217,12 +191,5 @@ mod tests {
         let values: BTreeSet<i64> = rows.iter().map(|(_, _, values)| values[0]).collect();
         assert!(values.len() > 50, "it gets around: {values:?}");
         assert!(rows.windows(2).all(|pair| pair[0].2[0].abs_diff(pair[1].2[0]) <= 2), "in small steps");
-    }
-
-    #[test]
-    fn field_names_are_distinct() {
-        let names = shape(1, 40, 1, 1).field_names();
-        assert_eq!(names[0], "usage_user");
-        assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), 40);
     }
 }

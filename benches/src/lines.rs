@@ -12,9 +12,9 @@ use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::{Request, Response, StatusCode, body::Incoming};
 use hyper_util::rt::TokioIo;
 use meridian_env::{Env, deadline};
-use meridian_types::Timestamp;
+use meridian_types::{Timestamp, ValueRef};
 
-use crate::generate::{Host, MEASUREMENT};
+use crate::generate::Host;
 use crate::pace::{ANSWER_WAIT_MAX, Batch, Pace, Tally};
 
 /// The part of a refusal that is read and printed.
@@ -48,13 +48,17 @@ pub(crate) enum LinesError {
 /// Appends a row as a line. Nothing of what is generated needs an escape.
 pub(crate) fn encode(out: &mut Vec<u8>, fields: &[String], host: &Host, time: Timestamp) {
     const TAKES_ALL: &str = "a Vec takes everything";
-    out.extend_from_slice(MEASUREMENT.as_bytes());
+    out.extend_from_slice(host.source.measurement().as_bytes());
     for (name, value) in &host.tags {
         write!(out, ",{name}={value}").expect(TAKES_ALL);
     }
-    for (i, (name, value)) in fields.iter().zip(&host.values).enumerate() {
+    for (i, (name, value)) in fields.iter().zip(host.row()).enumerate() {
         let separator = if i == 0 { ' ' } else { ',' };
-        write!(out, "{separator}{name}={value}i").expect(TAKES_ALL);
+        let written = match value {
+            ValueRef::F64(value) => write!(out, "{separator}{name}={value}"),
+            _ => write!(out, "{separator}{name}={}i", host.values[i]),
+        };
+        written.expect(TAKES_ALL);
     }
     writeln!(out, " {}", time.nanos()).expect(TAKES_ALL);
 }
@@ -157,10 +161,11 @@ async fn refusal(response: Response<Incoming>) -> String {
 mod tests {
     use super::*;
     use crate::generate::{Shape, Walk};
+    use crate::source::Source;
 
     #[test]
     fn a_row_is_one_line() {
-        let shape = Shape { series: 1, fields: 2, rows_per_batch: 1, points: 2, seed: 1 };
+        let shape = Shape { source: Source::Cpu, series: 1, fields: 2, rows_per_batch: 1, points: 2, seed: 1 };
         let start = Timestamp::new(1_700_000_000_000_000_000).expect("in range");
         let mut walk = Walk::new(&shape, start, crate::generate::INTERVAL_NANOS).expect("valid tags");
         let (host, time) = walk.next_row().expect("one row");
@@ -173,6 +178,15 @@ mod tests {
         let values = &host.values;
         assert_eq!(fields, format!("usage_user={}i,usage_system={}i", values[0], values[1]));
         assert_eq!(stamp, "1700000000000000000\n");
+        let shape = Shape { source: Source::Sensors, ..shape };
+        let mut walk = Walk::new(&shape, start, crate::generate::INTERVAL_NANOS).expect("valid tags");
+        let (host, time) = walk.next_row().expect("one row");
+        let mut out = Vec::new();
+        encode(&mut out, &shape.field_names(), host, time);
+        let [temperature, humidity] = [host.values[0], host.values[1]].map(|units| units as f64 / 100.0);
+        let line = String::from_utf8(out).expect("UTF-8");
+        assert!(line.starts_with("sensors,station=station_0,city="), "{line}");
+        assert!(line.contains(&format!(" temperature={temperature},humidity={humidity} ")), "{line}");
     }
 
     /// Sends `batches` over two connections to a router that takes requests one by one and gives each the next answer.

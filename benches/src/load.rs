@@ -168,11 +168,12 @@ async fn run(env: &Env, args: &Args) -> Result<String, LoadError> {
     };
     let encoding_cpu_seconds = cpu::seconds_of_this()? - idle;
 
+    let rows = (args.to.db.as_str(), args.shape.source.measurement());
     let field = args.shape.field_names().swap_remove(0);
-    let before = router.count(&args.to.db, &field, range).await?;
+    let before = router.count(rows, &field, range).await?;
     let link = Link::open(env, args.mode, &args.to, channel).await?;
     let measured = measure(env, args, link, &batches).await?;
-    let after = router.count(&args.to.db, &field, range).await?;
+    let after = router.count(rows, &field, range).await?;
     let found = i128::from(after) - i128::from(before);
     if found != i128::from(measured.tally.rows) {
         return Err(LoadError::Miscounted { sent: measured.tally.rows, found });
@@ -302,9 +303,10 @@ async fn measure(env: &Env, args: &Args, link: Link, batches: &[Batch]) -> Resul
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::Source;
 
     fn shape(rows_per_batch: u32) -> Shape {
-        Shape { series: 300, fields: 10, rows_per_batch, points: 10_000, seed: 1 }
+        Shape { source: Source::Cpu, series: 300, fields: 10, rows_per_batch, points: 10_000, seed: 1 }
     }
 
     #[test]

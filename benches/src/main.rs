@@ -1,6 +1,6 @@
 //! Benchmarks of Meridian. `load` puts a known load on a running cluster and says what it cost, `soak` whether it can go on,
-//! `queries` how long it takes to answer, `compare` what peers make of the same bytes; `engine` puts it on the storage of one shard
-//! alone. `bars` says whether what was aimed at is reached.
+//! `queries` how long it takes to answer, `compare` what peers make of the same bytes and `compare-queries` of the same queries;
+//! `engine` puts it on the storage of one shard alone. `bars` says whether what was aimed at is reached.
 //!
 //! Never reports a figure of a run in which a point was refused for good or is not there afterwards, or an answer was wrong:
 //! such a run ends with exit 1.
@@ -11,7 +11,7 @@ mod soak; // a long run, and whether what the cluster holds levels off
 
 mod engine; // the storage of one shard, without a cluster
 
-mod queries; // the query types of TSBS, and whether every answer is right
+mod queries; // the query types of TSBS, whether every answer is right, and how long peers take
 
 mod compare; // peers, fed the same bytes in turns
 
@@ -24,6 +24,8 @@ mod servers; // starting and ending them
 mod feed; // the rows of several runs
 
 mod generate; // which rows there are
+
+mod source; // what they are of
 
 mod lines; // how they travel as line protocol
 
@@ -63,6 +65,8 @@ enum What {
     Queries(queries::Args),
     /// Start a cluster and its peers, feed them the same bytes in turns, and report rates, CPU, disk and memory, and the ratios.
     Compare(compare::Args),
+    /// Start a cluster and its peers, ask all the query types of TSBS in turns, and report the times, and the ratios.
+    CompareQueries(queries::peers::Args),
     /// Measure each bar that was set, and say which hold. Exit code 0 only if all do.
     Bars(bars::Args),
 }
@@ -74,6 +78,7 @@ fn main() -> ExitCode {
         What::Engine(args) => engine::start(&args).map(done).map_err(|error| error.to_string()),
         What::Queries(args) => queries::start(&args).map(done).map_err(|error| error.to_string()),
         What::Compare(args) => compare::start(&args).map(done).map_err(|error| error.to_string()),
+        What::CompareQueries(args) => queries::peers::start(&args).map(done).map_err(|error| error.to_string()),
         What::Bars(args) => bars::start(&args).map_err(|error| error.to_string()),
     };
     let (text, code) = match report {

@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use meridian_env::Env;
 use meridian_frame::{FrameBuilder, Place, PushError, series_check};
-use meridian_types::{SeriesNumber, Timestamp, ValueRef, limits};
+use meridian_types::{SeriesNumber, Timestamp, limits};
 
 use crate::frames::{self, FramesError, Stream};
-use crate::generate::{Host, MEASUREMENT, Shape, Walk};
+use crate::generate::{Host, Shape, Walk};
 use crate::load::LoadError;
 
 /// What one shard calls one series.
@@ -93,13 +93,12 @@ impl<'a> Sharded<'a> {
         let place = match self.places[series] {
             Some((frame, place)) if frame == growing.number => place,
             _ => {
-                let place = growing.frame.by_number(MEASUREMENT, number, check)?;
+                let place = growing.frame.by_number(host.source.measurement(), number, check)?;
                 self.places[series] = Some((growing.number, place));
                 place
             }
         };
-        let values = host.values.iter().map(|value| ValueRef::I64(*value));
-        let row: Vec<_> = fields.iter().map(String::as_str).zip(values).collect();
+        let row: Vec<_> = fields.iter().map(String::as_str).zip(host.row()).collect();
         growing.frame.push_at(place, time, &row)?;
         let rows = growing.frame.rows() as u64;
         // A row takes as much as those before it did.
@@ -129,10 +128,11 @@ mod tests {
     use meridian_frame::Frame;
 
     use super::*;
+    use crate::source::Source;
 
     #[test]
     fn every_row_is_in_a_frame_of_its_shard() {
-        let shape = Shape { series: 7, fields: 3, rows_per_batch: 4, points: 300, seed: 1 };
+        let shape = Shape { source: Source::Cpu, series: 7, fields: 3, rows_per_batch: 4, points: 300, seed: 1 };
         let numbered: Vec<_> =
             (0..7).map(|n| Numbered { shard: 1 + n % 3, number: SeriesNumber(10 + n), check: n }).collect();
         let mut walk = Walk::new(&shape, Timestamp::default(), 1_000).expect("valid tags");

@@ -18,6 +18,8 @@ mod compare; // whether it is
 
 mod table; // what is printed
 
+pub(crate) mod peers; // the same of others, in turns
+
 use meridian_env::{Env, Rng, real};
 use meridian_types::{KeyError, database_name_is_valid};
 
@@ -30,13 +32,14 @@ use crate::queries::draw::{Drawn, Extent};
 use crate::queries::kinds::{FIELDS, HOSTS_MAX, HOUR_NANOS, HOURS_MAX, Kind};
 use crate::queries::reference::Reference;
 use crate::queries::table::{Line, Table};
+use crate::source::Source;
 
 /// What `--quick` asks for: enough for every query type, and seconds of work.
 const QUICK_HOSTS: u32 = 10;
 const QUICK_HOURS: u32 = 14;
 const _: () = assert!(QUICK_HOSTS >= HOSTS_MAX && QUICK_HOURS as i64 > HOURS_MAX, "every query type fits into it");
 
-/// What to ask, and of which data.
+/// What to ask, and whom.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct Args {
     /// gRPC address of a router.
@@ -45,27 +48,34 @@ pub(crate) struct Args {
     /// Database, loaded first unless its rows are there; named after hosts, hours and seed where it is not given.
     #[arg(long, value_parser = database)]
     db: Option<String>,
-    /// Hosts.
-    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(i64::from(HOSTS_MAX)..=1_000_000))]
-    hosts: u32,
-    /// Days of data, a row of ten fields every 10 s.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    days: u32,
-    /// Ten hosts and 14 hours instead, for a look of seconds.
-    #[arg(long, conflicts_with_all = ["hosts", "days"])]
-    quick: bool,
-    /// Names the values, and the hosts and ranges of the queries.
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    /// Executions of each query type, behind one that is not timed.
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    executions: u32,
-    /// Query types to run; all where none is named.
-    #[arg(long, value_name = "TYPE,…", value_delimiter = ',', value_parser = kinds::named)]
-    only: Vec<&'static Kind>,
+    #[command(flatten)]
+    questions: Questions,
     /// Print one JSON object instead of a table.
     #[arg(long)]
     json: bool,
+}
+
+/// What to ask, how often, and of which data.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct Questions {
+    /// Hosts.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(i64::from(HOSTS_MAX)..=1_000_000))]
+    pub(crate) hosts: u32,
+    /// Days of data, a row of ten fields every 10 s.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) days: u32,
+    /// Ten hosts and 14 hours instead, for a look of seconds.
+    #[arg(long, conflicts_with_all = ["hosts", "days"])]
+    pub(crate) quick: bool,
+    /// Names the values, and the hosts and ranges of the queries.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Executions of each query type, behind one that is not timed.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) executions: u32,
+    /// Query types to run; all where none is named.
+    #[arg(long, value_name = "TYPE,…", value_delimiter = ',', value_parser = kinds::named)]
+    pub(crate) only: Vec<&'static Kind>,
 }
 
 /// Why there are no figures.
@@ -123,6 +133,13 @@ fn database(name: &str) -> Result<String, String> {
 }
 
 impl Args {
+    fn database(&self) -> String {
+        let (hosts, hours) = self.questions.size();
+        self.db.clone().unwrap_or_else(|| format!("queries_{hosts}x{hours}h_{}", self.questions.seed))
+    }
+}
+
+impl Questions {
     /// Hosts, and hours of data.
     fn size(&self) -> (u32, u32) {
         if self.quick { (QUICK_HOSTS, QUICK_HOURS) } else { (self.hosts, self.days * 24) }
@@ -136,17 +153,18 @@ impl Args {
         if points > POINTS_MAX {
             return Err(QueriesError::TooMany { points });
         }
-        Ok(Shape { series: hosts, fields: FIELDS, rows_per_batch: 1_000, points, seed: self.seed })
-    }
-
-    fn database(&self) -> String {
-        let (hosts, hours) = self.size();
-        self.db.clone().unwrap_or_else(|| format!("queries_{hosts}x{hours}h_{}", self.seed))
+        Ok(Shape { source: Source::Cpu, series: hosts, fields: FIELDS, rows_per_batch: 1_000, points, seed: self.seed })
     }
 
     fn kinds(&self) -> Vec<&'static Kind> {
         const ALL: &[Kind] = &kinds::ALL;
         if self.only.is_empty() { ALL.iter().collect() } else { self.only.clone() }
+    }
+
+    /// The executions of one type, the one that is not timed first.
+    fn draw(&self, kind: &'static Kind, extent: Extent) -> Vec<Drawn> {
+        let draws = Rng::from_seed(self.seed).child("queries").child(kind.name);
+        (0..=self.executions).map(|_| Drawn::new(kind, &draws, extent)).collect()
     }
 }
 
@@ -158,20 +176,16 @@ pub(crate) fn start(args: &Args) -> Result<String, QueriesError> {
 }
 
 async fn run(env: &Env, args: &Args) -> Result<String, QueriesError> {
-    let shape = args.shape()?;
+    let shape = args.questions.shape()?;
     let channel = meridian_client::connect(env, &args.grpc);
     let asker = Asker { env: env.clone(), channel: channel.clone(), database: args.database(), counts_bytes: false };
     let dataset = Dataset::ensure(env, &asker, &shape).await?;
     let cluster = Router::new(env, channel).cluster().await?;
     let reference = Reference::new(&shape, dataset.range.start())?;
     let extent = Extent { hosts: shape.series, range: dataset.range };
-    let draws = Rng::from_seed(args.seed).child("queries");
     let mut lines = Vec::new();
-    for kind in args.kinds() {
-        let draws = draws.child(kind.name);
-        let drawn = |_| Drawn::new(kind, &draws, extent);
-        let drawn: Vec<_> = (0..=args.executions).map(drawn).collect();
-        lines.push(line(&asker, &reference, kind, &drawn).await?);
+    for kind in args.questions.kinds() {
+        lines.push(line(&asker, &reference, kind, &args.questions.draw(kind, extent)).await?);
     }
     let (range, loading) = (dataset.range, dataset.loading);
     let (hosts, points, seed) = (shape.series, shape.points, shape.seed);
@@ -231,13 +245,13 @@ mod tests {
     #[test]
     fn a_data_set_has_its_name_and_size() {
         let full = args(&[]);
-        assert_eq!(full.shape().expect("within bounds").points, 25_920_000);
+        assert_eq!(full.questions.shape().expect("within bounds").points, 25_920_000);
         assert_eq!(full.database(), "queries_100x72h_1");
         let quick = args(&["--quick", "--seed", "7"]);
-        assert_eq!(quick.shape().expect("within bounds").points, 504_000);
+        assert_eq!(quick.questions.shape().expect("within bounds").points, 504_000);
         assert_eq!(quick.database(), "queries_10x14h_7");
         assert!(matches!(
-            args(&["--hosts", "1000000", "--days", "10000"]).shape(),
+            args(&["--hosts", "1000000", "--days", "10000"]).questions.shape(),
             Err(QueriesError::TooMany { points: 864_000_000_000_000 })
         ));
         assert_eq!(args(&["--db", "x"]).database(), "x");
@@ -245,8 +259,8 @@ mod tests {
 
     #[test]
     fn all_types_are_run_unless_some_are_named() {
-        assert_eq!(args(&[]).kinds().len(), kinds::ALL.len());
-        let some = args(&["--only", "lastpoint,high-cpu-1"]).kinds();
+        assert_eq!(args(&[]).questions.kinds().len(), kinds::ALL.len());
+        let some = args(&["--only", "lastpoint,high-cpu-1"]).questions.kinds();
         assert_eq!(some.iter().map(|kind| kind.name).collect::<Vec<_>>(), ["lastpoint", "high-cpu-1"]);
         assert!(CommandLine::try_parse_from(["queries", "--only", "nothing"]).is_err());
     }

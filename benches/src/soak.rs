@@ -161,6 +161,7 @@ async fn check(
     rounds: &[Round],
     retention: Duration,
 ) -> Result<(), LoadError> {
+    let rows = (args.to.db.as_str(), args.shape.source.measurement());
     let field = args.shape.field_names().swap_remove(0);
     let ago = |times: f64| {
         let nanos = i64::try_from(retention.mul_f64(times).as_nanos()).expect("an hour at most");
@@ -171,12 +172,12 @@ async fn check(
     if let (Some(first), Some(last)) = (recent.first(), recent.last()) {
         let sent: u64 = recent.iter().map(|round| round.rows).sum();
         let range = TimeRange::new(first.range.start(), last.range.end())?;
-        let found = i128::from(router.count(&args.to.db, &field, range).await?);
+        let found = i128::from(router.count(rows, &field, range).await?);
         if found != i128::from(sent) {
             return Err(LoadError::Miscounted { sent, found });
         }
     }
-    let old = router.count(&args.to.db, &field, TimeRange::new(Timestamp::MIN, gone)?).await?;
+    let old = router.count(rows, &field, TimeRange::new(Timestamp::MIN, gone)?).await?;
     if old > 0 { Err(LoadError::Kept { rows: old }) } else { Ok(()) }
 }
 

@@ -7,17 +7,21 @@ mod disk; // what the disk itself takes
 mod table; // the bars, and what is told of them
 mod writes; // the measures of Meridian alone
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use meridian_env::{Env, real};
 
-use crate::compare::figures::{Comparison, Metric, median};
+use crate::compare::figures::{Comparison, Metric, Skipped, median};
 use crate::compare::{Bench, CompareError, Rows, compare, install};
 use crate::drive::DriveError;
 use crate::engine::{self, EngineError};
 use crate::load::LoadError;
+use crate::queries::Questions;
+use crate::queries::peers::table::{Line, Table};
+use crate::queries::peers::{self, PeersError};
 use crate::servers::{Product, ServerError, unless_interrupted};
+use crate::source::Source;
 use table::{BARS, Figure, Measure};
 
 /// Why a measure has no figures.
@@ -41,14 +45,15 @@ pub(crate) enum BarsError {
     /// The storage of one shard.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// The query types.
+    #[error(transparent)]
+    Peers(#[from] PeersError),
     /// Whom a bar names is not here.
-    #[error("{name} is not installed: apt-get install {package}")]
-    NoPeer {
-        /// Who.
-        name: &'static str,
-        /// Debian's package.
-        package: &'static str,
-    },
+    #[error("{0}")]
+    NoPeer(
+        /// Who, and what brings it here.
+        String,
+    ),
 }
 
 /// What to measure, and how long.
@@ -59,6 +64,9 @@ pub(crate) struct Args {
     /// Only this measure; may be given more than once. The bars of the others do not hold then.
     #[arg(long, value_enum)]
     only: Vec<Measure>,
+    /// The Python that has the modules duckdb, chdb and pyarrow.
+    #[arg(long, value_name = "PATH", default_value = "python3")]
+    python: PathBuf,
     /// Fewer points and runs: to see that it works, not to quote.
     #[arg(long)]
     quick: bool,
@@ -77,6 +85,8 @@ struct Effort {
     half_load_seconds: u64,
     /// Appends and fdatasyncs before, and as many behind.
     syncs: u32,
+    /// Of each query type.
+    executions: u32,
 }
 
 const FULL: Effort = Effort {
@@ -86,6 +96,7 @@ const FULL: Effort = Effort {
     series_points: 20_000_000,
     half_load_seconds: 30,
     syncs: 2_000,
+    executions: 20,
 };
 const QUICK: Effort = Effort {
     runs: 2,
@@ -94,6 +105,7 @@ const QUICK: Effort = Effort {
     series_points: 10_000_000,
     half_load_seconds: 10,
     syncs: 500,
+    executions: 5,
 };
 
 /// Makes the measures, and gives the report and whether all bars hold.
@@ -112,7 +124,7 @@ async fn measure(env: &Env, args: &Args, program: &Path) -> Vec<Figure> {
     let effort = if args.quick { QUICK } else { FULL };
     let parent = args.bench.parent();
     let mut figures = Vec::new();
-    for measure in [Measure::Compare, Measure::Frames, Measure::Series, Measure::Engine] {
+    for measure in [Measure::Compare, Measure::Frames, Measure::Series, Measure::Engine, Measure::Queries] {
         if !args.only.is_empty() && !args.only.contains(&measure) {
             continue;
         }
@@ -121,6 +133,7 @@ async fn measure(env: &Env, args: &Args, program: &Path) -> Vec<Figure> {
             Measure::Frames => writes::frames(env, program, &parent, &effort).await,
             Measure::Series => writes::series(env, program, &parent, &effort).await,
             Measure::Engine => engine_alone(&parent, &effort),
+            Measure::Queries => queries(env, args, program, &effort).await,
         };
         figures.extend(made.unwrap_or_else(|error| missing(measure, &error.to_string())));
     }
@@ -136,9 +149,10 @@ fn missing(measure: Measure, why: &str) -> Vec<Figure> {
 async fn lines(env: &Env, program: &Path, parent: &Path, effort: &Effort) -> Result<Vec<Figure>, BarsError> {
     let found = install::find(&[Product::VictoriaMetrics], false)?;
     if let Some(missing) = found.skipped.first() {
-        return Err(BarsError::NoPeer { name: missing.name, package: missing.package });
+        return Err(BarsError::NoPeer(missing.note()));
     }
     let rows = Rows {
+        source: Source::Cpu,
         series: 4_000,
         fields: 10,
         rows_per_batch: 10_000,
@@ -147,9 +161,14 @@ async fn lines(env: &Env, program: &Path, parent: &Path, effort: &Effort) -> Res
         concurrency: 8,
         seed: 1,
     };
-    let comparison = compare(env, program, parent, &rows, &found).await?;
-    let of = |key, metric| ratio(&comparison, key, metric);
-    Ok(vec![of("lines_cpu_ratio", "cpu_seconds_per_million_points"), of("bytes_ratio", "bytes_per_point_and_copy")])
+    let cpu = compare(env, program, parent, &rows, &found).await?;
+    let rows = Rows { source: Source::Sensors, fields: 4, ..rows };
+    let sensors = compare(env, program, parent, &rows, &found).await?;
+    Ok(vec![
+        ratio(&cpu, "lines_cpu_ratio", "cpu_seconds_per_million_points"),
+        ratio(&cpu, "bytes_ratio", "bytes_per_point_and_copy"),
+        ratio(&sensors, "bytes_sensors_ratio", "bytes_per_point_and_copy"),
+    ])
 }
 
 /// The storage of one shard, on this thread.
@@ -160,6 +179,34 @@ fn engine_alone(parent: &Path, effort: &Effort) -> Result<Vec<Figure>, BarsError
     }
     let detail = format!("median of {} runs of {} points: write, flush and merge", effort.runs, effort.frames_points);
     Ok(vec![Figure::new("engine_million_per_second", median(&rates) / 1e6, detail)])
+}
+
+/// The query types of TSBS, against all peers that are here.
+async fn queries(env: &Env, args: &Args, program: &Path, effort: &Effort) -> Result<Vec<Figure>, BarsError> {
+    let questions =
+        Questions { hosts: 100, days: 3, quick: args.quick, seed: 1, executions: effort.executions, only: Vec::new() };
+    let table = peers::compare(env, program, &args.bench.parent(), &args.python, &questions).await?;
+    if table.peers.is_empty() {
+        return Err(BarsError::NoPeer(table.skipped.iter().map(Skipped::note).collect::<Vec<_>>().join("; ")));
+    }
+    Ok(vec![won(&table)])
+}
+
+/// How many types are answered as fast as by the fastest peer; of the aim, how many in half its time.
+fn won(table: &Table) -> Figure {
+    let (all, halved) = (table.lines.len(), table.at_most(0.5));
+    let ratio = |line: &Line| match table.best(line) {
+        Some((name, ratio)) => format!("{} {ratio:.2} by {name}", line.query),
+        None => format!("{} by nobody", line.query),
+    };
+    let peers: Vec<_> = table.peers.iter().map(|peer| peer.name).collect();
+    let detail = format!(
+        "of {all}; {halved} take at most half of it, which the aim asks of all. Against {}: {}",
+        peers.join(", "),
+        table.lines.iter().map(ratio).collect::<Vec<_>>().join(", "),
+    );
+    let figure = Figure::new("query_types_won", table.at_most(1.0) as f64, detail);
+    Figure { for_aim: Some(halved as f64), ..figure }
 }
 
 /// Ours by those of the one peer.
@@ -176,6 +223,7 @@ fn ratio(comparison: &Comparison, key: &'static str, metric: &str) -> Figure {
 mod tests {
     use super::*;
     use crate::compare::figures::tests::comparison;
+    use crate::queries::peers::table::tests::table as peers_table;
 
     #[test]
     fn a_measure_that_fails_leaves_each_of_its_bars_unknown() {
@@ -190,5 +238,16 @@ mod tests {
         assert_eq!(figure.value, Ok(3.0));
         assert_eq!(figure.detail, "bytes a point on disk, all copies: 1.500 by 0.500, 3 turns");
         assert!(ratio(&comparison(), "bytes_ratio", "no_such").value.is_err());
+    }
+
+    #[test]
+    fn a_query_type_is_won_against_the_fastest_of_those_who_answered() {
+        let figure = won(&peers_table());
+        assert_eq!((figure.value, figure.for_aim), (Ok(2.0), Some(1.0)));
+        assert_eq!(
+            figure.detail,
+            "of 4; 1 take at most half of it, which the aim asks of all. Against One, Two: cpu-max-all-8 0.50 by One, \
+             high-cpu-all 1.50 by Two, lastpoint 1.00 by Two, single-groupby-1-1-1 by nobody"
+        );
     }
 }

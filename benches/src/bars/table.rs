@@ -24,6 +24,8 @@ pub(crate) enum Measure {
     Series,
     /// The storage of one shard alone.
     Engine,
+    /// The query types of TSBS, against all peers.
+    Queries,
 }
 
 /// One bar.
@@ -41,7 +43,7 @@ pub(crate) struct Bar {
 }
 
 /// All of them, in the order in which they are told.
-pub(crate) const BARS: [Bar; 7] = [
+pub(crate) const BARS: [Bar; 9] = [
     Bar {
         key: "lines_cpu_ratio",
         name: "line protocol: CPU by VictoriaMetrics'",
@@ -59,6 +61,15 @@ pub(crate) const BARS: [Bar; 7] = [
         aim: 0.8,
         measure: Measure::Compare,
         command: "compare --peer victoria-metrics",
+    },
+    Bar {
+        key: "bytes_sensors_ratio",
+        name: "the same of sensors, two decimals",
+        rule: Rule::AtMost,
+        bar: 1.0,
+        aim: 0.8,
+        measure: Measure::Compare,
+        command: "compare --peer victoria-metrics --source sensors --fields 4",
     },
     Bar {
         key: "frames_cpu_seconds",
@@ -105,6 +116,15 @@ pub(crate) const BARS: [Bar; 7] = [
         measure: Measure::Engine,
         command: "engine",
     },
+    Bar {
+        key: "query_types_won",
+        name: "TSBS query types at most the best peer's median",
+        rule: Rule::AtLeast,
+        bar: 10.0,
+        aim: 15.0,
+        measure: Measure::Queries,
+        command: "compare-queries",
+    },
 ];
 
 /// What was measured of one bar.
@@ -115,33 +135,45 @@ pub(crate) struct Figure {
     pub(crate) value: Result<f64, String>,
     /// What it was made of.
     pub(crate) detail: String,
+    /// What the aim is set for, where that is another figure.
+    pub(crate) for_aim: Option<f64>,
 }
 
 impl Figure {
     /// A figure, and what it was made of.
     pub(crate) fn new(key: &'static str, value: f64, detail: String) -> Self {
-        Self { key, value: Ok(value), detail }
+        Self { key, value: Ok(value), detail, for_aim: None }
     }
 
     /// None, and why.
     pub(crate) fn missing(key: &'static str, why: impl Into<String>) -> Self {
-        Self { key, value: Err(why.into()), detail: String::new() }
+        Self { key, value: Err(why.into()), detail: String::new(), for_aim: None }
     }
 }
 
 impl Bar {
-    /// Whether the figure, if there is one, lies on the right side of `limit`.
-    fn reaches(&self, figure: Option<&Figure>, limit: f64) -> bool {
-        figure.and_then(|figure| figure.value.as_ref().ok()).is_some_and(|value| match self.rule {
-            Rule::AtLeast => *value >= limit,
-            Rule::AtMost => *value <= limit,
-        })
+    /// Whether the figure, if there is one, lies on the right side of the bar.
+    fn is_held(&self, figure: Option<&Figure>) -> bool {
+        figure.and_then(|figure| figure.value.as_ref().ok()).is_some_and(|value| self.reaches(*value, self.bar))
+    }
+
+    /// The same of the aim.
+    fn is_aim_reached(&self, figure: Option<&Figure>) -> bool {
+        let of = |figure: &Figure| figure.value.as_ref().ok().map(|value| figure.for_aim.unwrap_or(*value));
+        figure.and_then(of).is_some_and(|value| self.reaches(value, self.aim))
+    }
+
+    fn reaches(&self, value: f64, limit: f64) -> bool {
+        match self.rule {
+            Rule::AtLeast => value >= limit,
+            Rule::AtMost => value <= limit,
+        }
     }
 }
 
 /// Whether every bar holds.
 pub(crate) fn all_hold(figures: &[Figure]) -> bool {
-    BARS.iter().all(|bar| bar.reaches(of(figures, bar), bar.bar))
+    BARS.iter().all(|bar| bar.is_held(of(figures, bar)))
 }
 
 /// For people.
@@ -177,7 +209,7 @@ pub(crate) fn json(figures: &[Figure]) -> String {
             "figure": figure.and_then(|figure| figure.value.as_ref().ok()),
             "why_not": figure.and_then(|figure| figure.value.as_ref().err()),
             "detail": figure.map(|figure| &figure.detail),
-            "holds": bar.reaches(figure, bar.bar), "reaches_aim": bar.reaches(figure, bar.aim),
+            "holds": bar.is_held(figure), "reaches_aim": bar.is_aim_reached(figure),
             "command": format!("meridian-benches {}", bar.command),
         })
     };
@@ -187,8 +219,8 @@ pub(crate) fn json(figures: &[Figure]) -> String {
 
 fn holds(bar: &Bar, figure: Option<&Figure>) -> &'static str {
     match figure {
-        Some(Figure { value: Ok(_), .. }) if bar.reaches(figure, bar.aim) => "yes, aim",
-        Some(Figure { value: Ok(_), .. }) if bar.reaches(figure, bar.bar) => "yes",
+        Some(Figure { value: Ok(_), .. }) if bar.is_aim_reached(figure) => "yes, aim",
+        Some(Figure { value: Ok(_), .. }) if bar.is_held(figure) => "yes",
         Some(Figure { value: Ok(_), .. }) => "NO",
         Some(Figure { value: Err(_), .. }) | None => "UNKNOWN",
     }
@@ -236,9 +268,16 @@ mod tests {
         let words: Vec<_> = table.lines().skip(1).take(6).map(|line| line[78..88].trim()).collect();
         assert_eq!(words, ["yes", "yes, aim", "UNKNOWN", "NO", "UNKNOWN", "UNKNOWN"]);
         assert!(
-            table.contains("\nframes_cpu_seconds: it broke\n")
-                && table.ends_with("engine_million_per_second: not asked for\n")
+            table.contains("\nbytes_sensors_ratio: it broke\n") && table.ends_with("query_types_won: not asked for\n")
         );
+    }
+
+    #[test]
+    fn an_aim_may_be_of_another_figure() {
+        let bar = BARS.iter().find(|bar| bar.key == "query_types_won").expect("it is there");
+        let all_won = Figure::new(bar.key, 15.0, String::new());
+        assert_eq!(holds(bar, Some(&all_won)), "yes, aim");
+        assert_eq!(holds(bar, Some(&Figure { for_aim: Some(9.0), ..all_won })), "yes");
     }
 
     #[test]

@@ -46,7 +46,15 @@ impl Measured {
 #[derive(Clone, Debug)]
 pub(crate) struct Skipped {
     pub(crate) name: &'static str,
-    pub(crate) package: &'static str,
+    /// The command that brings it here.
+    pub(crate) remedy: String,
+}
+
+impl Skipped {
+    /// For the reader of a report.
+    pub(crate) fn note(&self) -> String {
+        format!("{}: SKIPPED, it is not installed: {}", self.name, self.remedy)
+    }
 }
 
 /// All that there is to tell.
@@ -177,7 +185,7 @@ pub(crate) mod tests {
             setup: vec![("rows", "4000 hosts <&>".into())],
             ours: measured("Meridian", 3, &[1.0, 2.0, 4.0]),
             peers: vec![measured("Other", 1, &[2.0, 2.0, 2.0])],
-            skipped: vec![Skipped { name: "Third", package: "third-deb" }],
+            skipped: vec![Skipped { name: "Third", remedy: "apt-get install third-deb".into() }],
         }
     }
 

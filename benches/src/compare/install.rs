@@ -26,14 +26,14 @@ pub(crate) fn find(peers: &[Product], install: bool) -> Result<Found, CompareErr
         }
         match product.find(folders()) {
             Some(program) => found.there.push((product, program)),
-            None => found.skipped.push(Skipped { name: product.name(), package }),
+            None => found.skipped.push(Skipped { name: product.name(), remedy: format!("apt-get install {package}") }),
         }
     }
     Ok(found)
 }
 
 /// What the program says of itself, or else what its package is.
-pub(super) fn version(product: Product, program: &Path) -> String {
+pub(crate) fn version(product: Product, program: &Path) -> String {
     let own = said(product.asks_version(program));
     let packaged = || product.package().and_then(|package| said_of_package(package).map(|v| format!("package {v}")));
     own.or_else(packaged).unwrap_or_else(|| "of no version that it tells".to_owned())
@@ -53,7 +53,7 @@ fn said(mut command: Command) -> Option<String> {
 }
 
 /// The processor, and how much of it this process may use.
-pub(super) fn machine() -> String {
+pub(crate) fn machine() -> String {
     #[expect(clippy::disallowed_methods, reason = "files of /proc have no size, so Env's disk cannot read them")]
     let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);

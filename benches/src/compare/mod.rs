@@ -5,7 +5,7 @@
 
 pub(crate) mod figures; // medians and ratios
 pub(crate) mod install; // which peers are there
-mod report; // for people and for programs
+pub(crate) mod report; // for people and for programs
 mod svg; // as a picture
 
 use std::path::{Path, PathBuf};
@@ -17,6 +17,7 @@ use crate::feed::Feed;
 use crate::generate::Shape;
 use crate::load::{LoadError, Mode};
 use crate::servers::{PEERS, Product, Server, ServerError, unless_interrupted};
+use crate::source::Source;
 use figures::{Comparison, Measured, Run};
 pub(crate) use install::Found;
 
@@ -70,10 +71,13 @@ pub(crate) struct Bench {
 /// What all of them are sent.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct Rows {
-    /// Hosts; each is a series of Meridian, and one for each field of a peer that knows no rows.
+    /// What the rows are of.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) source: Source,
+    /// Hosts, trucks or stations; each is a series of Meridian, and one for each field of a peer that knows no rows.
     #[arg(long, default_value_t = 4_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) series: u32,
-    /// Integer fields of each row.
+    /// Fields of each row; where a source has fewer, they begin again under other names.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub(crate) fields: u32,
     /// Lines of one POST.
@@ -134,8 +138,8 @@ impl Bench {
 impl Rows {
     /// The same in the words of the generator.
     pub(crate) fn shape(&self) -> Shape {
-        let Self { series, fields, rows_per_batch, points, seed, .. } = *self;
-        Shape { series, fields, rows_per_batch, points, seed }
+        let Self { source, series, fields, rows_per_batch, points, seed, .. } = *self;
+        Shape { source, series, fields, rows_per_batch, points, seed }
     }
 }
 
@@ -211,11 +215,11 @@ pub(crate) async fn compare(
 }
 
 fn setup(rows: &Rows, ours: &Measured, peers: &[Measured], parent: &Path) -> Vec<(&'static str, String)> {
-    let Rows { series, fields, rows_per_batch, runs, concurrency, seed, .. } = rows;
+    let Rows { source, series, fields, rows_per_batch, runs, concurrency, seed, .. } = rows;
     let points = ours.runs.first().map_or(0, |run| run.points);
     let versions: Vec<_> = std::iter::once(ours).chain(peers).map(|p| format!("{} ({})", p.name, p.version)).collect();
     vec![
-        ("rows", format!("TSBS cpu-only, {series} hosts, {fields} integer fields, seed {seed}")),
+        ("rows", format!("{}, {series} series, {fields} fields, seed {seed}", source.title())),
         (
             "sent",
             format!("line protocol, {rows_per_batch} lines a POST, {concurrency} connections, the same bytes to each"),

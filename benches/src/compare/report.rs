@@ -17,20 +17,26 @@ pub(crate) fn table(comparison: &Comparison) -> String {
         writeln!(out, "{name:<10}{text}").expect(TAKES_ALL);
     }
     out.push('\n');
-    let rows = rows(comparison);
+    out.push_str(&aligned(&rows(comparison)));
+    out.push('\n');
+    for note in notes(comparison) {
+        writeln!(out, "{note}").expect(TAKES_ALL);
+    }
+    out
+}
+
+/// Rows of as many cells each in columns, the first one to the left and the others to the right.
+pub(crate) fn aligned(rows: &[Vec<String>]) -> String {
     let columns = rows[0].len();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<_> = (0..columns).map(width).collect();
-    for row in &rows {
+    let mut out = String::new();
+    for row in rows {
         let mut line = format!("{:<width$}", row[0], width = widths[0]);
         for (cell, width) in row.iter().zip(&widths).skip(1) {
             write!(line, "  {cell:>width$}").expect(TAKES_ALL);
         }
         writeln!(out, "{}", line.trim_end()).expect(TAKES_ALL);
-    }
-    out.push('\n');
-    for note in notes(comparison) {
-        writeln!(out, "{note}").expect(TAKES_ALL);
     }
     out
 }
@@ -166,8 +172,7 @@ fn notes(comparison: &Comparison) -> Vec<String> {
         }
     }
     for peer in &comparison.skipped {
-        let (name, package) = (peer.name, peer.package);
-        notes.push(format!("{name}: SKIPPED, it is not installed: apt-get install {package}, or compare --install."));
+        notes.push(format!("{}, or compare --install.", peer.note()));
     }
     notes
 }

@@ -9,12 +9,13 @@ use meridian_types::{Code, TimeError, TimeRange, Timestamp};
 
 use crate::check::{CheckError, Router};
 use crate::frames::{self, FramesError};
-use crate::generate::{INTERVAL_NANOS, MEASUREMENT, Shape, field_name};
+use crate::generate::{INTERVAL_NANOS, Shape};
 use crate::load::{LoadError, frame_batches};
 use crate::numbers;
 use crate::pace::Pace;
 use crate::queries::ask::{AskError, Asker, Fetched};
-use crate::queries::kinds::HOUR_NANOS;
+use crate::queries::kinds::{HOUR_NANOS, field_name};
+use crate::source::CPU;
 
 /// Frames under way while it is loaded.
 const WINDOW: u32 = 8;
@@ -74,7 +75,7 @@ impl Dataset {
                 (end, Some(load(env, asker, shape, start(shape, end)).await?))
             }
         };
-        let found = router.count(&asker.database, &field_name(0), TimeRange::ALL).await?;
+        let found = router.count((&asker.database, CPU), &field_name(0), TimeRange::ALL).await?;
         if found != shape.rows() || end.nanos() % HOUR_NANOS != 0 {
             let database = asker.database.clone();
             return Err(DatasetError::Foreign { database, found, end, expected: shape.rows() });
@@ -96,7 +97,7 @@ fn start(shape: &Shape, end: Timestamp) -> Timestamp {
 async fn newest(asker: &Asker) -> Result<Option<Timestamp>, DatasetError> {
     let select = v1::Select {
         database: asker.database.clone(),
-        measurement: MEASUREMENT.to_owned(),
+        measurement: CPU.to_owned(),
         descending: true,
         limit: Some(1),
         ..Default::default()
@@ -126,13 +127,15 @@ async fn load(env: &Env, asker: &Asker, shape: &Shape, start: Timestamp) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::Source;
 
     #[test]
     fn data_ends_at_a_whole_hour_that_is_past() {
         let time = |nanos| Timestamp::new(nanos).expect("in range");
         assert_eq!(hour_before(time(5 * HOUR_NANOS + 1)), Ok(time(5 * HOUR_NANOS)));
         assert_eq!(hour_before(time(5 * HOUR_NANOS)), Ok(time(5 * HOUR_NANOS)));
-        let shape = Shape { series: 10, fields: 10, rows_per_batch: 1, points: 10 * 10 * 360, seed: 1 };
+        let shape =
+            Shape { source: Source::Cpu, series: 10, fields: 10, rows_per_batch: 1, points: 10 * 10 * 360, seed: 1 };
         assert_eq!(start(&shape, time(5 * HOUR_NANOS)), time(4 * HOUR_NANOS), "360 rows of each host are an hour");
     }
 }

@@ -8,8 +8,8 @@ use meridian_env::Rng;
 use meridian_proto::v1;
 use meridian_types::{TimeRange, Timestamp};
 
-use crate::generate::{MEASUREMENT, field_name};
-use crate::queries::kinds::{HOUR_NANOS, Kind, Want};
+use crate::queries::kinds::{HOUR_NANOS, Kind, Want, field_name};
+use crate::source::CPU;
 
 /// The tag that tells hosts apart.
 pub(crate) const HOST_TAG: &str = "hostname";
@@ -93,7 +93,7 @@ impl Drawn {
     fn rows(&self, database: &str) -> v1::Select {
         v1::Select {
             database: database.to_owned(),
-            measurement: MEASUREMENT.to_owned(),
+            measurement: CPU.to_owned(),
             fields: (0..self.kind.fields as usize).map(field_name).collect(),
             range: Some(self.range.into()),
             matchers: self.matcher().into_iter().collect(),
@@ -115,13 +115,18 @@ impl Drawn {
         }
     }
 
+    /// What the hosts are called.
+    pub(crate) fn host_names(&self) -> impl Iterator<Item = String> {
+        self.hosts.iter().map(|host| format!("host_{host}"))
+    }
+
     fn matcher(&self) -> Option<v1::Matcher> {
         let op = match self.hosts.len() {
             0 => return None,
             1 => v1::MatchOp::Eq,
             _ => v1::MatchOp::Re,
         };
-        let names: Vec<_> = self.hosts.iter().map(|host| format!("host_{host}")).collect();
+        let names: Vec<_> = self.host_names().collect();
         Some(v1::Matcher { tag: HOST_TAG.to_owned(), op: op.into(), value: names.join("|") })
     }
 }

@@ -6,6 +6,8 @@
 
 use meridian_proto::v1::Aggregate;
 
+use crate::source::Source;
+
 pub(crate) const MINUTE_NANOS: i64 = 60_000_000_000;
 pub(crate) const HOUR_NANOS: i64 = 60 * MINUTE_NANOS;
 
@@ -95,6 +97,11 @@ const fn double_groupby(name: &'static str, fields: u32) -> Kind {
 
 const fn high_cpu(name: &'static str, hosts: u32) -> Kind {
     Kind { name, fields: FIELDS, hosts, hours: 12, want: Want::RowsAbove(90) }
+}
+
+/// The name of a field by its number.
+pub(crate) fn field_name(number: usize) -> String {
+    Source::Cpu.field_name(number)
 }
 
 /// The type of this name.

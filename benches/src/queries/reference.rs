@@ -7,9 +7,9 @@ use meridian_proto::v1;
 use meridian_proto::v1::cell::Value;
 use meridian_types::{KeyError, SeriesKey, TimeRange, Timestamp};
 
-use crate::generate::{INTERVAL_NANOS, Shape, Walk, field_name};
+use crate::generate::{INTERVAL_NANOS, Shape, Walk};
 use crate::queries::draw::{Drawn, HOST_TAG, name_of};
-use crate::queries::kinds::{FIELDS, Want};
+use crate::queries::kinds::{FIELDS, Want, field_name};
 
 /// An answer: its columns, and its rows in order.
 #[derive(Clone, PartialEq, Debug, Default)]

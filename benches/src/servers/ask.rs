@@ -1,4 +1,4 @@
-//! One HTTP question to a server, and the answers that are counts.
+//! HTTP questions to a server, and the answers that are counts.
 //!
 //! Never takes an answer for a count that is not one whole number for sure: a figure stands on it.
 
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::client::conn::http1::handshake;
+use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use meridian_env::{Env, deadline};
@@ -15,7 +15,8 @@ use serde_json::Value;
 
 /// A count reads every point of a run.
 const ANSWER_MAX: Duration = Duration::from_secs(600);
-const ANSWER_BYTES_MAX: usize = 4 << 20;
+/// Rows as JSON take hundreds of bytes each.
+const ANSWER_BYTES_MAX: usize = 1 << 30;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +26,48 @@ pub(crate) struct AskError {
     why: String,
 }
 
+/// A connection for one question after the other.
+#[derive(Debug)]
+pub(crate) struct Talk {
+    address: String,
+    sender: SendRequest<Full<Bytes>>,
+}
+
+impl Talk {
+    /// Connects to the server at `address`.
+    pub(crate) async fn open(env: &Env, address: &str) -> Result<Self, AskError> {
+        let failed = |why: String| AskError { what: format!("http://{address}"), why };
+        let conn = env.net.connect(address).await.map_err(|error| failed(error.to_string()))?;
+        let (sender, driver) = handshake(TokioIo::new(conn)).await.map_err(|error| failed(error.to_string()))?;
+        tokio::spawn(async move { drop(driver.await) });
+        Ok(Self { address: address.to_owned(), sender })
+    }
+
+    /// Connects again if the server has closed it, as some do after a while.
+    pub(crate) async fn ready(&mut self, env: &Env) -> Result<(), AskError> {
+        if self.sender.ready().await.is_err() {
+            *self = Self::open(env, &self.address).await?;
+        }
+        Ok(())
+    }
+
+    /// What the server answers, whatever its status.
+    pub(crate) async fn ask(&mut self, env: &Env, method: Method, path: &str) -> Result<(StatusCode, Bytes), AskError> {
+        let (address, sender) = (&*self.address, &mut self.sender);
+        let failed = |why: String| AskError { what: format!("{method} http://{address}{path}"), why };
+        let asking = async {
+            let request = Request::builder().method(method.clone()).uri(path).header("host", address);
+            let request = request.body(Full::new(Bytes::new())).map_err(|error| failed(error.to_string()))?;
+            let response = sender.send_request(request).await.map_err(|error| failed(error.to_string()))?;
+            let status = response.status();
+            let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
+            Ok((status, body.map_err(|error| failed(error.to_string()))?.to_bytes()))
+        };
+        let end = env.clock.now() + ANSWER_MAX;
+        deadline(&*env.clock, end, asking).await.map_err(|_| failed("no answer".into()))?
+    }
+}
+
 /// What the server at `address` answers, whatever its status.
 pub(crate) async fn ask(
     env: &Env,
@@ -32,21 +75,8 @@ pub(crate) async fn ask(
     method: Method,
     path: &str,
 ) -> Result<(StatusCode, String), AskError> {
-    let failed = |why: String| AskError { what: format!("{method} http://{address}{path}"), why };
-    let asking = async {
-        let conn = env.net.connect(address).await.map_err(|error| failed(error.to_string()))?;
-        let (mut sender, driver) = handshake(TokioIo::new(conn)).await.map_err(|error| failed(error.to_string()))?;
-        tokio::spawn(async move { drop(driver.await) });
-        let request = Request::builder().method(method.clone()).uri(path).header("host", address);
-        let request = request.body(Full::new(Bytes::new())).map_err(|error| failed(error.to_string()))?;
-        let response = sender.send_request(request).await.map_err(|error| failed(error.to_string()))?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
-        let body = body.map_err(|error| failed(error.to_string()))?.to_bytes();
-        Ok((status, String::from_utf8_lossy(&body).into_owned()))
-    };
-    let end = env.clock.now() + ANSWER_MAX;
-    deadline(&*env.clock, end, asking).await.map_err(|_| failed("no answer".into()))?
+    let (status, body) = Talk::open(env, address).await?.ask(env, method, path).await?;
+    Ok((status, String::from_utf8_lossy(&body).into_owned()))
 }
 
 /// The same, where anything but 200 and 204 is a failure.

@@ -3,7 +3,7 @@
 //! Never leaves one behind and never ends one that it did not start: each is ended by its own number, when it is dropped or
 //! when this process ends. Knows no figures.
 
-mod ask; // one HTTP question
+mod ask; // HTTP questions
 mod product; // the words for each product
 mod settle; // when the work behind the writes is done
 
@@ -20,14 +20,15 @@ use meridian_types::TimeRange;
 use tempfile::TempDir;
 use tokio::signal::unix::{SignalKind, signal};
 
+pub(crate) use ask::{Talk, path};
 pub(crate) use product::{PEERS, Place, Product};
 pub(crate) use settle::Settled;
 
 use crate::check::{CheckError, Router};
 use crate::cpu::{self, CpuError};
-use crate::generate::{MEASUREMENT, Shape};
+use crate::generate::Shape;
 use crate::lines::{Connections, LinesError};
-use ask::{AskError, ask, demand, path};
+use ask::{AskError, ask, demand};
 
 /// The database of every run.
 pub(crate) const DATABASE: &str = "bench";
@@ -163,7 +164,7 @@ impl Server {
             Product::Meridian => {
                 let mut points = 0;
                 for field in shape.field_names() {
-                    points += self.count_of(&field, range).await?;
+                    points += self.count_of(shape, &field, range).await?;
                 }
                 Ok(points)
             }
@@ -178,7 +179,10 @@ impl Server {
                 Ok(ask::prometheus_count(&demand(&self.env, &self.place.http, Method::GET, &path).await?)?)
             }
             Product::InfluxDb => {
-                let query = format!("SELECT count(*) FROM {MEASUREMENT} WHERE time >= {start} AND time < {end}");
+                let query = format!(
+                    "SELECT count(*) FROM {} WHERE time >= {start} AND time < {end}",
+                    shape.source.measurement()
+                );
                 let path = path("/query", &[("db", DATABASE), ("q", &query)]);
                 Ok(ask::influx_count(&demand(&self.env, &self.place.http, Method::GET, &path).await?)?)
             }
@@ -221,15 +225,15 @@ impl Server {
 
     /// Meridian's count of one field. A cluster that is loaded may not answer within its own time limit, and is asked again:
     /// whoever reads changes nothing.
-    async fn count_of(&self, field: &str, range: TimeRange) -> Result<u64, ServerError> {
-        let router = self.router();
+    async fn count_of(&self, shape: &Shape, field: &str, range: TimeRange) -> Result<u64, ServerError> {
+        let (router, rows) = (self.router(), (DATABASE, shape.source.measurement()));
         for _ in 1..COUNT_TRIES {
-            match router.count(DATABASE, field, range).await {
+            match router.count(rows, field, range).await {
                 Err(CheckError::Failed { .. }) => self.env.clock.sleep(CALM).await,
                 answered => return Ok(answered?),
             }
         }
-        Ok(router.count(DATABASE, field, range).await?)
+        Ok(router.count(rows, field, range).await?)
     }
 
     fn router(&self) -> Router {

@@ -107,9 +107,9 @@ impl Product {
             }
             Self::VictoriaMetrics => {
                 command.arg(format!("-storageDataPath={data}")).arg(format!("-httpListenAddr={}", place.http));
-                // A month, its default, would drop the older rows of a long walk. Counts must not come from a cache, and
-                // the longest of them covers all points of a run.
-                command.args(["-retentionPeriod=100y", "-search.disableCache", "-search.maxQueryDuration=10m"]);
+                // A month, its default, would drop the older rows of a long walk. The longest count covers all points of
+                // a run.
+                command.args(["-retentionPeriod=100y", "-search.maxQueryDuration=10m"]);
                 command.args(["-search.maxUniqueTimeseries=20000000", "-search.latencyOffset=1ms"]);
             }
             Self::InfluxDb => influx(&mut command, place),

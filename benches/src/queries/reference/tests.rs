@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::queries::draw::Extent;
 use crate::queries::kinds::{self, HOUR_NANOS, MINUTE_NANOS, named};
+use crate::source::Source;
 
 const SECOND: i64 = 1_000_000_000;
 
@@ -107,7 +108,7 @@ fn the_newest_row_of_each_host() {
 
 fn shape(series: u32, rows: u64, seed: u64) -> Shape {
     let points = rows * u64::from(series) * u64::from(FIELDS);
-    Shape { series, fields: FIELDS, rows_per_batch: 1, points, seed }
+    Shape { source: Source::Cpu, series, fields: FIELDS, rows_per_batch: 1, points, seed }
 }
 
 #[test]
