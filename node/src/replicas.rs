@@ -70,6 +70,14 @@ async fn keep(
             if node.shards.write().remove(&shard.id).is_some() {
                 groups.stop(shard.id.into()).await;
             }
+            if groups.is_untouched(shard.id.into(), shard.incarnation) {
+                // It has promised nothing to anybody yet, so it begins again as itself: nobody else would form its group.
+                if wipe(node, shard.id).await? {
+                    node.damages.lock().remove(&shard.id);
+                    start(node, groups, settings, shard, replica).await?;
+                }
+                return Ok(());
+            }
             let context = Context::own(node.env.clock.now() + STEP_MAX);
             if let Err(failure) = node.client.replace_replica(&context, shard.id, replica).await {
                 tracing::warn!(shard = %shard.id, %replica, %failure, "no other replica takes its place yet");
@@ -169,7 +177,7 @@ async fn start(
         }
     };
     let group = groups.start(GroupSpec { group: id.into(), incarnation, replica }, machine).await?;
-    if replica == shard.preferred {
+    if shard.former == Some(replica) {
         let members: BTreeMap<ReplicaId, NodeId> = shard.replicas.iter().map(|r| (r.id, r.node)).collect();
         group.initialize(&members).await?;
     }

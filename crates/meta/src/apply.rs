@@ -106,7 +106,7 @@ impl Catalogue {
         let replicas: Vec<_> =
             (first..).map(ReplicaId).zip(&seats.nodes).map(|(id, node)| Replica { id, node: *node }).collect();
         let preferred = replicas.iter().find(|r| r.node == seats.preferred).expect("a shard's leader has a seat").id;
-        Shard { id, incarnation: Incarnation(1), replicas, preferred }
+        Shard { id, incarnation: Incarnation(1), replicas, preferred, former: Some(preferred) }
     }
 
     fn join(&mut self, node: NodeSpec) -> Result<Reply, Refused> {
@@ -223,11 +223,11 @@ impl Catalogue {
         }
         known.replicas[at].id = id;
         if known.preferred == replica {
-            // The preferred copy forms its group, and a new one must join the group that is there: the oldest one is never new
-            // while one of the first is left.
+            // The oldest has the most: it is no new one while one of the first is left.
             let others = known.replicas.iter().map(|replica| replica.id).filter(|other| *other != id);
             known.preferred = others.min().expect("a shard whose copy gives way has more than one");
         }
+        known.former = known.former.filter(|former| *former != replica);
         self.counters.next_replica += 1;
         self.change([Section::Shards]);
         Ok(Reply::Replaced)

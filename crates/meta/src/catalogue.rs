@@ -82,6 +82,9 @@ pub struct Shard {
     pub replicas: Vec<Replica>,
     /// The copy that should lead.
     pub preferred: ReplicaId,
+    /// The copy that forms the group, once, when it starts. None after it was replaced: the group is there then, and a copy that
+    /// has not started yet must wait for it.
+    pub former: Option<ReplicaId>,
 }
 
 /// Numbers that only grow, so that nothing is named twice.

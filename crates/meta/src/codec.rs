@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// The one version that this binary writes and reads.
-pub(crate) const VERSION: u8 = 2;
+pub(crate) const VERSION: u8 = 3;
 
 /// Why bytes are no command, no reply or no catalogue. A replica that meets one in its own log or store halts.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]

@@ -174,6 +174,8 @@ impl Catalogue {
             ensure(nodes.len() == shard.replicas.len(), "a node has two replicas of one shard")?;
             ensure(nodes.iter().all(|n| self.nodes.contains_key(n)), "a replica's node is unknown")?;
             ensure(shard.replicas.iter().any(|r| r.id == shard.preferred), "a preferred leader is no replica")?;
+            let is_here = |id| shard.replicas.iter().any(|r| r.id == id);
+            ensure(shard.former.is_none_or(is_here), "a group is formed by no replica of its")?;
             ensure(shard.replicas.iter().all(|r| ids.insert(r.id)), "two replicas have one id")?;
         }
         ensure(ids.last().is_none_or(|id| id.0 < self.counters.next_replica), "a replica id was never given")

@@ -195,6 +195,12 @@ impl Groups {
         Ok(())
     }
 
+    /// Whether the log holds nothing of a group: no vote, no entry, and none that was purged.
+    pub fn is_untouched(&self, group: GroupId, incarnation: Incarnation) -> bool {
+        let state = self.log.group(group, incarnation).state();
+        state.vote.is_none() && state.purged.is_none() && state.last.is_none()
+    }
+
     /// What the log has written since this node started.
     pub fn log_figures(&self) -> LogFigures {
         self.log.figures()

@@ -312,14 +312,14 @@ fn commands_are_written_as_they_were() {
     };
     let one_node = Command::Init { cluster: ClusterId(300), nodes: 1, shards: 8, replication: 1 };
     for (command, bytes) in [
-        (Command::Form, "0200"),
-        (Command::RegisterNode(node.clone()), "020101027231016101620163ac02"),
-        (settings, "0202017801010168020401"),
-        (drop_("x"), "02030178"),
-        (confirm(1, 2), "02040102"),
-        (register(1, &[("m", "f", FieldType::F64), ("m", "g", FieldType::Str)]), "02050102016d016600016d016704"),
-        (one_node, "0206ac02010801"),
-        (join(node), "0207ac02027231016101620163"),
+        (Command::Form, "0300"),
+        (Command::RegisterNode(node.clone()), "030101027231016101620163ac02"),
+        (settings, "0302017801010168020401"),
+        (drop_("x"), "03030178"),
+        (confirm(1, 2), "03040102"),
+        (register(1, &[("m", "f", FieldType::F64), ("m", "g", FieldType::Str)]), "03050102016d016600016d016704"),
+        (one_node, "0306ac02010801"),
+        (join(node), "0307ac02027231016101620163"),
     ] {
         let hex: String = command.encode().iter().map(|b| format!("{b:02x}")).collect();
         assert_eq!(hex, bytes, "{command:?}");
@@ -418,7 +418,8 @@ fn a_replaced_copy_keeps_its_place_and_never_its_id() {
     let ids = |shard: &Shard| shard.replicas.iter().map(|r| r.id).collect::<BTreeSet<_>>();
     assert_eq!(ids(&after).difference(&ids(&before)).copied().collect::<Vec<_>>(), [ReplicaId(4)]);
     assert!(!ids(&after).contains(&before.preferred));
-    assert!(ids(&before).contains(&after.preferred), "a new copy never forms the group anew");
+    assert!(ids(&before).contains(&after.preferred), "a new copy is not preferred");
+    assert_eq!((before.former, after.former), (Some(before.preferred), None), "nobody forms the group once more");
     let version = catalogue.version();
     assert_eq!(catalogue.apply(&replace(before.preferred)), Reply::Replaced);
     assert_eq!((catalogue.version(), &catalogue.shards()[&ShardId(1)]), (version, &after), "again changes nothing");
@@ -434,11 +435,22 @@ fn one_of_the_first_copies_leads_for_as_long_as_one_is_left() {
     for left in (0..first.len()).rev() {
         let before = shard(&catalogue).preferred;
         assert_eq!(catalogue.apply(&Command::ReplaceReplica { shard: ShardId(1), replica: before }), Reply::Replaced);
+        assert_eq!(shard(&catalogue).former, None);
         let after = shard(&catalogue);
         let old = after.replicas.iter().map(|replica| replica.id).filter(|id| first.contains(id)).collect::<Vec<_>>();
         assert_eq!(old.len(), left);
         assert_eq!(Some(&after.preferred), old.iter().min().or(after.replicas.iter().map(|r| &r.id).min()));
     }
+}
+
+#[test]
+fn whoever_forms_a_group_does_so_still_when_another_copy_is_replaced() {
+    let mut catalogue = formed(1);
+    let before = catalogue.shards()[&ShardId(1)].clone();
+    let other = before.replicas.iter().map(|replica| replica.id).find(|id| *id != before.preferred);
+    let replica = other.expect("there are three");
+    assert_eq!(catalogue.apply(&Command::ReplaceReplica { shard: ShardId(1), replica }), Reply::Replaced);
+    assert_eq!(catalogue.shards()[&ShardId(1)].former, Some(before.preferred));
 }
 
 #[test]
