@@ -15,6 +15,7 @@ class DuckDb:
 
         self.version = duckdb.__version__
         self.connection = duckdb.connect("cpu.duckdb")
+        self.connection.execute("SET enable_progress_bar = false")
 
     def run(self, statement):
         self.connection.execute(statement)
@@ -61,9 +62,12 @@ def answer(engine, order):
 
 
 def tell(reply):
-    print(json.dumps(reply), flush=True)
+    print(json.dumps(reply), flush=True, file=replies)
 
 
+# What an engine prints, such as how far it is, must not come between the replies.
+replies = os.fdopen(os.dup(1), "w")
+os.dup2(2, 1)
 os.chdir(sys.argv[2])
 try:
     import pyarrow
