@@ -80,7 +80,7 @@ impl Host {
         Ok(Self { source, tags, key, values })
     }
 
-    /// Moves each value by steps of mean 0 and variance 1: four coins for each, sixteen values from one draw.
+    /// Moves each value by so many of its steps, mean 0 and variance 1: four coins for each, sixteen values from one draw.
     fn step(&mut self, rng: &Rng) {
         for (first, values) in (0..).step_by(16).zip(self.values.chunks_mut(16)) {
             let mut coins = rng.u64();

@@ -106,25 +106,23 @@ impl Source {
         }
     }
 
-    /// The field of this number. Behind the last they begin again, under names of their own.
-    pub(crate) fn field(self, number: usize) -> &'static Field {
-        let fields: &'static [Field] = match self {
+    fn fields(self) -> &'static [Field] {
+        match self {
             Self::Cpu => &CPU_FIELDS,
             Self::Iot => &IOT_FIELDS,
             Self::Sensors => &SENSOR_FIELDS,
-        };
-        &fields[number % fields.len()]
+        }
+    }
+
+    /// The field of this number. Behind the last they begin again, under names of their own.
+    pub(crate) fn field(self, number: usize) -> &'static Field {
+        &self.fields()[number % self.fields().len()]
     }
 
     /// What the field of this number is called.
     pub(crate) fn field_name(self, number: usize) -> String {
-        let count = match self {
-            Self::Cpu => CPU_FIELDS.len(),
-            Self::Iot => IOT_FIELDS.len(),
-            Self::Sensors => SENSOR_FIELDS.len(),
-        };
         let name = self.field(number).name;
-        if number < count { name.to_owned() } else { format!("{name}_{number}") }
+        if number < self.fields().len() { name.to_owned() } else { format!("{name}_{number}") }
     }
 
     /// The tags of the series of this number.

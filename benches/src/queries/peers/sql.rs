@@ -36,7 +36,7 @@ impl Engine {
     pub(crate) fn remedy(self) -> &'static str {
         match self {
             Self::DuckDb => "pip install duckdb pyarrow, or name a Python that has them with --python",
-            Self::ClickHouse => "pip install chdb, or name a Python that has it with --python",
+            Self::ClickHouse => "pip install chdb pyarrow, or name a Python that has them with --python",
         }
     }
 
