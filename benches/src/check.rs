@@ -6,8 +6,8 @@ use std::time::Duration;
 use meridian_env::{Env, deadline};
 use meridian_proto::v1::admin_client::AdminClient;
 use meridian_proto::v1::data_client::DataClient;
-use meridian_proto::{failure_of, v1};
-use meridian_types::{Code, Failure, TimeRange};
+use meridian_proto::{ResultRow, failure_of, v1};
+use meridian_types::{Code, Failure, TimeRange, Value};
 use tonic::transport::Channel;
 use tonic::{Response, Status};
 
@@ -99,7 +99,9 @@ impl Router {
             let (mut rows, mut whole) = (Vec::new(), false);
             while let Some(part) = parts.message().await? {
                 match part.part {
-                    Some(v1::query_reply::Part::Rows(batch)) => rows.extend(batch.rows),
+                    Some(v1::query_reply::Part::Rows(batch)) => {
+                        rows.extend(batch.into_rows().map_err(|error| Status::internal(error.to_string()))?);
+                    }
                     Some(v1::query_reply::Part::End(_)) => whole = true,
                     Some(v1::query_reply::Part::Header(_)) | None => {}
                 }
@@ -130,9 +132,8 @@ impl Router {
 }
 
 /// The one number of an answer that has one window and one column; no row is no value.
-fn counted(rows: &[v1::ResultRow]) -> Result<u64, CheckError> {
-    use v1::cell::Value;
-    let values: Vec<_> = rows.iter().flat_map(|row| &row.values).map(|cell| cell.value.as_ref()).collect();
+fn counted(rows: &[ResultRow]) -> Result<u64, CheckError> {
+    let values: Vec<_> = rows.iter().flat_map(|row| &row.values).map(Option::as_ref).collect();
     match values[..] {
         [] | [None] => Ok(0),
         [Some(Value::U64(count))] => Ok(*count),
@@ -147,16 +148,12 @@ mod tests {
 
     #[test]
     fn a_count_is_one_number() {
-        use v1::cell::Value;
-        let row = |values: &[Option<Value>]| v1::ResultRow {
-            values: values.iter().map(|value| v1::Cell { value: value.clone() }).collect(),
-            ..Default::default()
-        };
+        let row = |values: &[Option<Value>]| ResultRow { values: values.to_vec(), ..Default::default() };
         assert_eq!(counted(&[]).ok(), Some(0));
         assert_eq!(counted(&[row(&[None])]).ok(), Some(0));
         assert_eq!(counted(&[row(&[Some(Value::I64(7))])]).ok(), Some(7));
         assert_eq!(counted(&[row(&[Some(Value::U64(7))])]).ok(), Some(7));
-        for bad in [Value::I64(-1), Value::F64(1.0), Value::Text("1".into())] {
+        for bad in [Value::I64(-1), Value::F64(1.0), Value::Str("1".into())] {
             assert!(counted(&[row(&[Some(bad)])]).is_err());
         }
         assert!(counted(&[row(&[Some(Value::U64(1))]), row(&[Some(Value::U64(2))])]).is_err());

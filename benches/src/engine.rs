@@ -283,8 +283,8 @@ impl<'a> Run<'a> {
             for (number, column) in series.columns.iter().enumerate() {
                 let units = |value: &f64| shape.source.field(number).units(*value);
                 let values: Vec<i64> = match column {
-                    Some(Column::I64(values)) => values.iter().flatten().copied().collect(),
-                    Some(Column::F64(values)) => values.iter().flatten().map(units).collect(),
+                    Some(Column::I64(values)) => values.iter().copied().collect(),
+                    Some(Column::F64(values)) => values.iter().map(units).collect(),
                     _ => continue,
                 };
                 found += values.len() as u64;

@@ -201,11 +201,11 @@ async fn line(
     drawn: &[Drawn],
 ) -> Result<Line, QueriesError> {
     let counting = Asker { counts_bytes: true, ..asker.clone() };
-    let mut line = Line { kind, took: Vec::new(), rows: 0, fetched: Default::default() };
+    let mut line = Line { kind, took: Vec::new(), rows: 0, bytes: 0 };
     for (execution, drawn) in (0..).zip(drawn) {
         let asked = execute(if execution == 0 { &counting } else { asker }, reference, drawn, execution).await?;
         if execution == 0 {
-            (line.rows, line.fetched) = (asked.answer.rows.len() as u64, asked.fetched);
+            (line.rows, line.bytes) = (asked.answer.rows.len() as u64, asked.bytes);
         } else {
             line.took.push(asked.took);
         }
@@ -215,7 +215,7 @@ async fn line(
 
 /// One execution whose answer is right.
 async fn execute(asker: &Asker, reference: &Reference, drawn: &Drawn, execution: u32) -> Result<Asked, QueriesError> {
-    let (name, query) = (drawn.kind.name, || drawn.commands(&asker.database));
+    let (name, query) = (drawn.kind.name, || drawn.command(&asker.database));
     let asked = asker.ask(drawn).await;
     let asked = asked.map_err(|why| QueriesError::Ask { name, execution, query: query(), why })?;
     match difference(&reference.answer(drawn), &asked.answer) {

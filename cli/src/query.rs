@@ -6,8 +6,8 @@ mod rows;
 #[cfg(test)]
 mod tests;
 
-use meridian_proto::v1;
 use meridian_proto::v1::query_reply::Part;
+use meridian_proto::{ResultRow, v1};
 use meridian_types::{Code, Duration, Failure, TimeRange, Timestamp, parse_duration, parse_time};
 use tonic::Streaming;
 
@@ -41,6 +41,9 @@ pub(crate) struct Args {
     /// Latest first
     #[arg(long)]
     desc: bool,
+    /// Rows of each group, or of all where there are no groups
+    #[arg(long, value_name = "ROWS")]
+    group_limit: Option<u64>,
     /// Rows of the whole answer
     #[arg(long, value_name = "ROWS")]
     limit: Option<u64>,
@@ -109,6 +112,7 @@ Examples:
   meridian query cpu --db metrics --start -1h --where host=a
   meridian query cpu --db metrics --start -1h --where 'usage>90' --where host!=a
   meridian query cpu --db metrics --start -1d --every 1h --agg mean,max --group-by host
+  meridian query cpu --db metrics --group-by host --desc --group-limit 1
   meridian query cpu --db metrics --agg count --format json";
 
 /// Runs the command.
@@ -146,12 +150,13 @@ impl Answer<'_> {
     }
 
     /// The next rows, or none at the answer's end.
-    async fn rows(&mut self, db: &str) -> Result<Option<Vec<v1::ResultRow>>, CliError> {
+    async fn rows(&mut self, db: &str) -> Result<Option<Vec<ResultRow>>, CliError> {
         match self.part(db).await? {
             Part::Header(_) => Err(malformed("has two headers")),
             Part::Rows(rows) => {
-                self.rows += rows.rows.len() as u64;
-                Ok(Some(rows.rows))
+                let rows = rows.into_rows().map_err(|error| malformed(&format!("is none: {error}")))?;
+                self.rows += rows.len() as u64;
+                Ok(Some(rows))
             }
             Part::End(end) if end.rows == self.rows => Ok(None),
             Part::End(end) => Err(malformed(&format!("has {} rows and its end says {}", self.rows, end.rows))),
@@ -210,6 +215,7 @@ impl Args {
             aggregates: self.windows.aggregates.into_iter().map(|a| aggregate(a).into()).collect(),
             group_by: self.windows.group_by,
             descending: self.desc,
+            group_limit: self.group_limit,
             limit: self.limit,
             conditions,
         })

@@ -16,6 +16,9 @@ pub enum ConvertError {
     /// A number that names nothing.
     #[error("{0} has no meaning here: {1}")]
     Unknown(&'static str, i64),
+    /// Lists that must be as long as each other, or point into each other, and are not.
+    #[error("{0} do not fit together")]
+    Uneven(&'static str),
     /// A time that cannot be.
     #[error(transparent)]
     Time(#[from] TimeError),

@@ -1,6 +1,7 @@
 //! The wire: generated messages and services, conversions to the words of the domain, and the one table that maps a
 //! failure's kind to gRPC, HTTP and exit codes. Knows no openraft, opens no connection.
 
+mod answer;
 mod convert;
 mod status;
 
@@ -19,6 +20,7 @@ pub mod v1 {
     tonic::include_proto!("meridian.v1");
 }
 
+pub use answer::ResultRow;
 pub use convert::{ConvertError, request_id};
 pub use status::{exit_code, failure_of, http_status, leader_of, status_naming_leader, status_of};
 

@@ -1,7 +1,6 @@
-//! One query to the router over gRPC, from the request to the last row, with what the client has to do itself because a
-//! `Select` cannot say it. Never takes an answer for whole that did not end as the protocol says.
+//! One query to the router over gRPC, from the request to the last row. Never takes an answer for whole that did not end as the
+//! protocol says.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use meridian_env::{Env, deadline};
@@ -14,8 +13,7 @@ use tonic::Streaming;
 use tonic::transport::Channel;
 
 use crate::pace::ANSWER_WAIT_MAX;
-use crate::queries::draw::{Drawn, HOST_TAG};
-use crate::queries::kinds::Want;
+use crate::queries::draw::Drawn;
 use crate::queries::reference::Answer;
 
 /// Why there is no answer.
@@ -32,22 +30,14 @@ pub(crate) enum AskError {
     Malformed(&'static str),
 }
 
-/// What came over the wire.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Fetched {
-    pub(crate) queries: u64,
-    pub(crate) rows: u64,
-    /// Of the encoded messages. Zero where they were not counted: encoding again takes time.
-    pub(crate) bytes: u64,
-}
-
 /// One execution.
 #[derive(Debug)]
 pub(crate) struct Asked {
     pub(crate) answer: Answer,
-    /// From the first request to the whole answer, with what the client did itself.
+    /// From the request to the last column, decoded; not what it takes to make rows of them, which nobody has to.
     pub(crate) took: Duration,
-    pub(crate) fetched: Fetched,
+    /// Of the encoded messages. Zero where they were not counted: encoding again takes time.
+    pub(crate) bytes: u64,
 }
 
 /// A router and the database that is asked for.
@@ -63,75 +53,44 @@ pub(crate) struct Asker {
 impl Asker {
     /// Asks what was drawn.
     pub(crate) async fn ask(&self, drawn: &Drawn) -> Result<Asked, AskError> {
-        let mut fetched = Fetched::default();
-        let start = self.env.clock.now();
-        let select = drawn.select(&self.database);
-        let answer = match drawn.kind.want {
-            Want::Windows { .. } | Want::NewestWindows { .. } | Want::RowsAbove(_) => {
-                self.fetch(select, &mut fetched).await?
-            }
-            Want::NewestRows => self.newest_rows(drawn, select, &mut fetched).await?,
-        };
-        let took = self.env.clock.now().saturating_duration_since(start);
-        Ok(Asked { answer, took, fetched })
-    }
-
-    /// The newest row of each host, by name. `last` of a field has no time, and a limit is of the whole answer and not of each
-    /// host: so a query for which hosts there are, one for as many of the newest rows, and one for each host that is not
-    /// among them.
-    async fn newest_rows(&self, drawn: &Drawn, hosts: v1::Select, fetched: &mut Fetched) -> Result<Answer, AskError> {
-        let hosts = self.fetch(hosts, fetched).await?.rows;
-        let hosts: BTreeSet<_> = hosts.iter().map(|row| host_of(row).to_owned()).collect();
-        let newest = |limit: u64| drawn.newest(&self.database, Some(limit));
-        let Answer { columns, rows } = self.fetch(newest(hosts.len() as u64), fetched).await?;
-        let mut found = BTreeMap::new();
-        for row in rows {
-            found.entry(host_of(&row).to_owned()).or_insert(row);
-        }
-        for host in hosts {
-            if !found.contains_key(&host) {
-                let matcher = v1::Matcher { tag: HOST_TAG.into(), op: v1::MatchOp::Eq.into(), value: host.clone() };
-                let select = v1::Select { matchers: vec![matcher], ..newest(1) };
-                let rows = self.fetch(select, fetched).await?.rows;
-                found.extend(rows.into_iter().map(|row| (host.clone(), row)));
-            }
-        }
-        Ok(Answer { columns, rows: found.into_values().collect() })
+        self.fetch(drawn.select(&self.database)).await
     }
 
     /// The answer to `select`.
-    pub(crate) async fn fetch(&self, select: v1::Select, fetched: &mut Fetched) -> Result<Answer, AskError> {
-        fetched.queries += 1;
+    pub(crate) async fn fetch(&self, select: v1::Select) -> Result<Asked, AskError> {
+        let start = self.env.clock.now();
+        let mut bytes = 0;
         let mut client = DataClient::new(self.channel.clone());
         let mut parts = self.wait(client.query(select)).await?.into_inner();
-        let Part::Header(header) = self.part(&mut parts, fetched).await? else {
+        let Part::Header(header) = self.part(&mut parts, &mut bytes).await? else {
             return Err(AskError::Malformed("does not begin with its header"));
         };
-        let (mut all, mut rows_seen) = (Vec::new(), 0);
-        loop {
-            match self.part(&mut parts, fetched).await? {
+        let mut messages = Vec::new();
+        let end = loop {
+            match self.part(&mut parts, &mut bytes).await? {
                 Part::Header(_) => return Err(AskError::Malformed("has two headers")),
-                Part::Rows(rows) => {
-                    rows_seen += rows.rows.len() as u64;
-                    all.extend(rows.rows);
-                }
-                Part::End(end) if end.rows != rows_seen => {
-                    return Err(AskError::Malformed("has not the rows that its end counts"));
-                }
-                Part::End(_) => break,
+                Part::Rows(rows) => messages.push(rows),
+                Part::End(end) => break end,
             }
+        };
+        if self.wait(parts.message()).await?.is_some() {
+            return Err(AskError::Malformed("goes on behind its end"));
         }
-        fetched.rows += rows_seen;
-        match self.wait(parts.message()).await? {
-            None => Ok(Answer { columns: header.columns, rows: all }),
-            Some(_) => Err(AskError::Malformed("goes on behind its end")),
+        let took = self.env.clock.now().saturating_duration_since(start);
+        let mut rows = Vec::new();
+        for message in messages {
+            rows.extend(message.into_rows().map_err(|_| AskError::Malformed("has columns that do not fit together"))?);
         }
+        if end.rows != rows.len() as u64 {
+            return Err(AskError::Malformed("has not the rows that its end counts"));
+        }
+        Ok(Asked { answer: Answer { columns: header.columns, rows }, took, bytes })
     }
 
-    async fn part(&self, parts: &mut Streaming<v1::QueryReply>, fetched: &mut Fetched) -> Result<Part, AskError> {
+    async fn part(&self, parts: &mut Streaming<v1::QueryReply>, bytes: &mut u64) -> Result<Part, AskError> {
         let reply = self.wait(parts.message()).await?.ok_or(AskError::Malformed("ended before its end"))?;
         if self.counts_bytes {
-            fetched.bytes += reply.encoded_len() as u64;
+            *bytes += reply.encoded_len() as u64;
         }
         reply.part.ok_or(AskError::Malformed("has a part that this version does not know"))
     }
@@ -141,10 +100,6 @@ impl Asker {
         let done = deadline(clock, clock.now() + ANSWER_WAIT_MAX, call).await.map_err(|_| AskError::Silent)?;
         done.map_err(|status| AskError::Failed(failure_of(&status, false)))
     }
-}
-
-fn host_of(row: &v1::ResultRow) -> &str {
-    row.tags.iter().find(|tag| tag.key == HOST_TAG).map_or("", |tag| &tag.value)
 }
 
 #[cfg(test)]

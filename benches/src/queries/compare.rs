@@ -1,9 +1,8 @@
 //! Whether an answer is the one that it must be, and where it first is not. Pure. Lets nothing pass: names and types of
 //! columns, order, times, tags, values to the last bit.
 
-use meridian_proto::v1;
-use meridian_proto::v1::cell::Value;
-use meridian_types::Timestamp;
+use meridian_proto::{ResultRow, v1};
+use meridian_types::{Timestamp, Value};
 
 use crate::queries::reference::Answer;
 
@@ -30,11 +29,11 @@ pub(crate) fn difference(expected: &Answer, seen: &Answer) -> Option<Difference>
     })
 }
 
-fn same(expected: Option<&v1::ResultRow>, seen: Option<&v1::ResultRow>) -> bool {
+fn same(expected: Option<&ResultRow>, seen: Option<&ResultRow>) -> bool {
     let (Some(expected), Some(seen)) = (expected, seen) else { return expected.is_none() && seen.is_none() };
     // Comparing floats by `==` would let -0.0 pass for 0.0.
-    let bits = |row: &v1::ResultRow| -> Vec<Option<u64>> {
-        let of = |cell: &v1::Cell| if let Some(Value::F64(float)) = cell.value { Some(float.to_bits()) } else { None };
+    let bits = |row: &ResultRow| -> Vec<Option<u64>> {
+        let of = |cell: &Option<Value>| if let Some(Value::F64(float)) = cell { Some(float.to_bits()) } else { None };
         row.values.iter().map(of).collect()
     };
     expected == seen && bits(expected) == bits(seen)
@@ -45,20 +44,16 @@ fn columns_text(columns: &[v1::Column]) -> String {
     format!("columns {}", columns.iter().map(text).collect::<Vec<_>>().join(", "))
 }
 
-fn row_text(row: &v1::ResultRow) -> String {
-    let time = match row.time.map(Timestamp::new) {
-        None => "no time".to_owned(),
-        Some(Ok(time)) => time.to_string(),
-        Some(Err(error)) => error.to_string(),
-    };
+fn row_text(row: &ResultRow) -> String {
+    let time = Timestamp::new(row.time).map_or_else(|error| error.to_string(), |time| time.to_string());
     let tags: Vec<_> = row.tags.iter().map(|tag| format!("{}={}", tag.key, tag.value)).collect();
-    let value = |cell: &v1::Cell| match &cell.value {
+    let value = |cell: &Option<Value>| match cell {
         None => "nothing".to_owned(),
         Some(Value::F64(value)) => format!("{value:?}"),
         Some(Value::I64(value)) => value.to_string(),
         Some(Value::U64(value)) => format!("{value}u"),
-        Some(Value::Boolean(value)) => value.to_string(),
-        Some(Value::Text(value)) => format!("{value:?}"),
+        Some(Value::Bool(value)) => value.to_string(),
+        Some(Value::Str(value)) => format!("{value:?}"),
     };
     let values: Vec<_> = row.values.iter().map(value).collect();
     format!("{time} {{{}}} {}", tags.join(","), values.join(" "))
@@ -69,10 +64,10 @@ mod tests {
     use super::*;
 
     fn answer(rows: &[(i64, &str, Value)]) -> Answer {
-        let row = |(time, host, value): &(i64, &str, Value)| v1::ResultRow {
-            time: Some(*time),
-            tags: vec![v1::Tag { key: "hostname".into(), value: (*host).to_owned() }],
-            values: vec![v1::Cell { value: Some(value.clone()) }],
+        let row = |(time, host, value): &(i64, &str, Value)| ResultRow {
+            time: *time,
+            tags: [v1::Tag { key: "hostname".into(), value: (*host).to_owned() }].into(),
+            values: vec![Some(value.clone())],
         };
         let columns = vec![v1::Column { name: "max(a)".into(), r#type: v1::FieldType::Integer.into() }];
         Answer { columns, rows: rows.iter().map(row).collect() }

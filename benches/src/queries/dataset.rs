@@ -13,7 +13,7 @@ use crate::generate::{INTERVAL_NANOS, Shape};
 use crate::load::{LoadError, frame_batches};
 use crate::numbers;
 use crate::pace::Pace;
-use crate::queries::ask::{AskError, Asker, Fetched};
+use crate::queries::ask::{AskError, Asker};
 use crate::queries::kinds::{HOUR_NANOS, field_name};
 use crate::source::CPU;
 
@@ -102,13 +102,13 @@ async fn newest(asker: &Asker) -> Result<Option<Timestamp>, DatasetError> {
         limit: Some(1),
         ..Default::default()
     };
-    let rows = match asker.fetch(select, &mut Fetched::default()).await {
-        Ok(answer) => answer.rows,
+    let rows = match asker.fetch(select).await {
+        Ok(asked) => asked.answer.rows,
         // A fresh database does not know the measurement yet.
         Err(AskError::Failed(failure)) if failure.code == Code::NoMeasurement => Vec::new(),
         Err(error) => return Err(error.into()),
     };
-    Ok(rows.first().and_then(|row| row.time).map(Timestamp::new).transpose()?)
+    Ok(rows.first().map(|row| Timestamp::new(row.time)).transpose()?)
 }
 
 async fn load(env: &Env, asker: &Asker, shape: &Shape, start: Timestamp) -> Result<Duration, DatasetError> {

@@ -80,12 +80,9 @@ impl Drawn {
                 }],
                 ..select
             },
-            Want::NewestRows => v1::Select {
-                fields: vec![field_name(0)],
-                aggregates: vec![v1::Aggregate::Last.into()],
-                group_by: vec![HOST_TAG.to_owned()],
-                ..select
-            },
+            Want::NewestRows => {
+                v1::Select { group_by: vec![HOST_TAG.to_owned()], descending: true, group_limit: Some(1), ..select }
+            }
         }
     }
 
@@ -101,18 +98,9 @@ impl Drawn {
         }
     }
 
-    /// The newest of these rows.
-    pub(crate) fn newest(&self, database: &str, limit: Option<u64>) -> v1::Select {
-        v1::Select { descending: true, limit, ..self.rows(database) }
-    }
-
     /// What is asked as one types it, so that a wrong answer can be looked at again.
-    pub(crate) fn commands(&self, database: &str) -> String {
-        let first = command(&self.select(database));
-        match self.kind.want {
-            Want::NewestRows => format!("{first}\n          {}", command(&self.newest(database, None))),
-            _ => first,
-        }
+    pub(crate) fn command(&self, database: &str) -> String {
+        command(&self.select(database))
     }
 
     /// What the hosts are called.
@@ -171,6 +159,9 @@ fn command(select: &v1::Select) -> String {
     if select.descending {
         add("--desc".into());
     }
+    if let Some(limit) = select.group_limit {
+        add(format!("--group-limit {limit}"));
+    }
     if let Some(limit) = select.limit {
         add(format!("--limit {limit}"));
     }
@@ -226,7 +217,7 @@ mod tests {
 
     fn text(name: &str, hosts: &[u32], range: TimeRange) -> String {
         let kind = named(name).expect("it is there");
-        Drawn { kind, hosts: hosts.iter().copied().collect(), range }.commands("d")
+        Drawn { kind, hosts: hosts.iter().copied().collect(), range }.command("d")
     }
 
     #[test]
@@ -254,8 +245,6 @@ mod tests {
              60000000000ns --desc --limit 5"
         );
         let last = text("lastpoint", &[], TimeRange::ALL);
-        let (hosts, rows) = last.split_once('\n').expect("two queries");
-        assert_eq!(hosts, "meridian query cpu --db d --fields usage_user --agg last --group-by hostname");
-        assert!(rows.ends_with(",usage_guest,usage_guest_nice --desc"), "{rows}");
+        assert!(last.ends_with(",usage_guest,usage_guest_nice --group-by hostname --desc --group-limit 1"), "{last}");
     }
 }

@@ -45,16 +45,6 @@ pub(crate) enum Want {
     NewestRows,
 }
 
-impl Want {
-    /// What the client has to do because a `Select` cannot say it.
-    pub(crate) fn in_client(self) -> Option<&'static str> {
-        match self {
-            Self::Windows { .. } | Self::NewestWindows { .. } | Self::RowsAbove(_) => None,
-            Self::NewestRows => Some("filtered in the client: hosts, then newest rows, by queries of their own"),
-        }
-    }
-}
-
 /// All of them, in the order in which TSBS lists them.
 pub(crate) const ALL: [Kind; 15] = [
     single_groupby("single-groupby-1-1-1", 1, 1, 1),

@@ -3,9 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use meridian_proto::v1;
-use meridian_proto::v1::cell::Value;
-use meridian_types::{KeyError, SeriesKey, TimeRange, Timestamp};
+use meridian_proto::{ResultRow, v1};
+use meridian_types::{KeyError, SeriesKey, TimeRange, Timestamp, Value};
 
 use crate::generate::{INTERVAL_NANOS, Shape, Walk};
 use crate::queries::draw::{Drawn, HOST_TAG, name_of};
@@ -15,7 +14,7 @@ use crate::queries::kinds::{FIELDS, Want, field_name};
 #[derive(Clone, PartialEq, Debug, Default)]
 pub(crate) struct Answer {
     pub(crate) columns: Vec<v1::Column>,
-    pub(crate) rows: Vec<v1::ResultRow>,
+    pub(crate) rows: Vec<ResultRow>,
 }
 
 /// All rows of the database.
@@ -90,7 +89,7 @@ impl Reference {
     }
 
     /// In the order of time and, within one time, of series.
-    fn rows_above(&self, drawn: &Drawn, threshold: i64) -> Vec<v1::ResultRow> {
+    fn rows_above(&self, drawn: &Drawn, threshold: i64) -> Vec<ResultRow> {
         let mut rows = BTreeMap::new();
         for host in self.hosts_of(drawn) {
             let above = self.rows_of(host, drawn.range).filter(|(_, values)| i64::from(values[0]) > threshold);
@@ -100,7 +99,7 @@ impl Reference {
     }
 
     /// In the order of the hosts' names.
-    fn newest_rows(&self) -> Vec<v1::ResultRow> {
+    fn newest_rows(&self) -> Vec<ResultRow> {
         let newest = |host: usize| Some((&self.hosts[host], self.rows_of(host, TimeRange::ALL).last()?));
         let by_name: BTreeMap<_, _> =
             (0..self.hosts.len()).filter_map(newest).map(|(key, row)| (key.tag(HOST_TAG), (key, row))).collect();
@@ -140,7 +139,7 @@ fn columns(drawn: &Drawn, field_type: v1::FieldType, aggregate: Option<v1::Aggre
     (0..drawn.kind.fields as usize).map(|i| v1::Column { name: name(i), r#type: field_type.into() }).collect()
 }
 
-fn raw_row(time: i64, key: &SeriesKey, values: &[u8]) -> v1::ResultRow {
+fn raw_row(time: i64, key: &SeriesKey, values: &[u8]) -> ResultRow {
     row(time, key.tags(), values.iter().map(|value| Value::I64((*value).into())))
 }
 
@@ -148,13 +147,9 @@ fn row<'a>(
     time: i64,
     tags: impl IntoIterator<Item = (&'a str, &'a str)>,
     values: impl Iterator<Item = Value>,
-) -> v1::ResultRow {
+) -> ResultRow {
     let tag = |(key, value): (&str, &str)| v1::Tag { key: key.to_owned(), value: value.to_owned() };
-    v1::ResultRow {
-        time: Some(time),
-        tags: tags.into_iter().map(tag).collect(),
-        values: values.map(|value| v1::Cell { value: Some(value) }).collect(),
-    }
+    ResultRow { time, tags: tags.into_iter().map(tag).collect(), values: values.map(Some).collect() }
 }
 
 #[cfg(test)]

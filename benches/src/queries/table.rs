@@ -7,7 +7,6 @@ use meridian_types::TimeRange;
 use serde_json::json;
 
 use crate::check::Cluster;
-use crate::queries::ask::Fetched;
 use crate::queries::kinds::Kind;
 
 /// The executions of one query type.
@@ -18,8 +17,8 @@ pub(crate) struct Line {
     pub(crate) took: Vec<Duration>,
     /// Rows of the first answer, which is not timed.
     pub(crate) rows: u64,
-    /// What travelled for it.
-    pub(crate) fetched: Fetched,
+    /// What it took on its way.
+    pub(crate) bytes: u64,
 }
 
 /// A run.
@@ -43,8 +42,7 @@ impl Table {
             json!({
                 "query": line.kind.name, "executions": line.took.len(),
                 "median_ms": millis(quantile(&line.took, 0.5)), "p95_ms": millis(quantile(&line.took, 0.95)),
-                "rows": line.rows, "fetched_rows": line.fetched.rows, "fetched_bytes": line.fetched.bytes,
-                "queries": line.fetched.queries, "in_client": line.kind.want.in_client(),
+                "rows": line.rows, "bytes": line.bytes,
             })
         };
         let object = json!({
@@ -75,19 +73,18 @@ impl Table {
             "times    of {executions} executions each; rows and bytes are of one more before, which is not timed"
         ));
         add(String::new());
-        add(row(["query", "median ms", "p95 ms", "rows", "fetched", "bytes"]));
+        add(row(["query", "median ms", "p95 ms", "rows", "bytes"]));
         for line in &self.lines {
             let [median, p95] = [0.5, 0.95].map(|q| format!("{:.2}", millis(quantile(&line.took, q))));
-            let [rows, fetched, bytes] = [line.rows, line.fetched.rows, line.fetched.bytes].map(|n| n.to_string());
-            let figures = row([line.kind.name, &median, &p95, &rows, &fetched, &bytes]);
-            add(format!("{figures}  {}", line.kind.want.in_client().unwrap_or("")));
+            let [rows, bytes] = [line.rows, line.bytes].map(|n| n.to_string());
+            add(row([line.kind.name, &median, &p95, &rows, &bytes]));
         }
         text
     }
 }
 
-fn row([name, median, p95, rows, fetched, bytes]: [&str; 6]) -> String {
-    format!("{name:<22}{median:>10}{p95:>10}{rows:>8}{fetched:>9}{bytes:>11}")
+fn row([name, median, p95, rows, bytes]: [&str; 5]) -> String {
+    format!("{name:<22}{median:>10}{p95:>10}{rows:>8}{bytes:>11}")
 }
 
 fn millis(took: Duration) -> f64 {
@@ -116,7 +113,7 @@ mod tests {
             kind: named(name).expect("it is there"),
             took: millis.iter().map(|millis| Duration::from_millis(*millis)).collect(),
             rows,
-            fetched: Fetched { queries: 1, rows: 4_320, bytes: 123_456 },
+            bytes: 123_456,
         };
         Table {
             cluster: Cluster { nodes: 3, shards: 8, replicas: 3, http: Vec::new() },
@@ -139,9 +136,9 @@ data     14400 points of 2 hosts in \"q\", was there before
 answers  all compared, value by value, with what the generator's rows make (seed 7)
 times    of 3 executions each; rows and bytes are of one more before, which is not timed
 
-query                  median ms    p95 ms    rows  fetched      bytes
-cpu-max-all-8               2.00      9.00       8     4320     123456
-lastpoint                   5.00      5.00      77     4320     123456  filtered in the client: hosts, then newest rows, by queries of their own
+query                  median ms    p95 ms    rows      bytes
+cpu-max-all-8               2.00      9.00       8     123456
+lastpoint                   5.00      5.00      77     123456
 ";
         assert_eq!(table().text(), expected);
     }
@@ -151,8 +148,7 @@ lastpoint                   5.00      5.00      77     4320     123456  filtered
         let object: Value = serde_json::from_str(&table().json()).expect("JSON");
         assert_eq!(object["queries"][0]["query"], "cpu-max-all-8");
         assert_eq!(object["queries"][0]["median_ms"], 2.0);
-        assert_eq!(object["queries"][0]["in_client"], Value::Null);
-        assert_eq!(object["queries"][1]["fetched_rows"], 4_320);
+        assert_eq!(object["queries"][1]["bytes"], 123_456);
         assert_eq!(object["end"], "1970-01-01T02:00:00Z");
         assert_eq!(object["loading_seconds"], Value::Null);
     }

@@ -489,8 +489,8 @@ fn unexpected(told: &Result1) -> Broken {
     }
 }
 
-fn number(cell: v1::Cell) -> Option<i64> {
-    match Option::<Value>::from(cell)? {
+fn number(cell: Option<Value>) -> Option<i64> {
+    match cell? {
         Value::I64(value) => Some(value),
         Value::U64(value) => i64::try_from(value).ok(),
         _ => None,

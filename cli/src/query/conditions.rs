@@ -1,7 +1,7 @@
 //! What `--where` takes: conditions on tags and on values of fields, told apart by their operators.
 
 use meridian_proto::v1;
-use meridian_proto::v1::cell::Value;
+use meridian_types::Value;
 
 /// One condition, as it is sent.
 #[derive(Clone, Debug)]
@@ -42,7 +42,7 @@ pub(super) fn condition(text: &str) -> Result<Condition, String> {
                     Condition::Tag(v1::Matcher { tag: name, op: (*op).into(), value: value.to_owned() })
                 }
                 Operator::Field(op) => {
-                    let value = v1::Cell { value: Some(literal(value)) };
+                    let value = v1::Cell::from(Some(literal(value)));
                     Condition::Field(v1::Condition { field: name, op: (*op).into(), value: Some(value) })
                 }
             })
@@ -68,7 +68,7 @@ pub(crate) fn matcher(text: &str) -> Result<v1::Matcher, String> {
 /// A number, `true` or `false`; anything else is text, and so is what stands in double quotes.
 fn literal(text: &str) -> Value {
     if let Ok(value) = text.parse::<bool>() {
-        return Value::Boolean(value);
+        return Value::Bool(value);
     }
     if let Ok(value) = text.parse::<i64>() {
         return Value::I64(value);
@@ -83,5 +83,5 @@ fn literal(text: &str) -> Value {
         return Value::F64(value);
     }
     let quoted = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
-    Value::Text(quoted.unwrap_or(text).to_owned())
+    Value::Str(quoted.unwrap_or(text).to_owned())
 }

@@ -5,9 +5,8 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use meridian_proto::v1;
-use meridian_proto::v1::cell::Value;
-use meridian_types::{Code, Failure, Timestamp};
+use meridian_proto::{ResultRow, v1};
+use meridian_types::{Code, Failure, Timestamp, Value};
 
 use crate::failure::CliError;
 use crate::table;
@@ -72,17 +71,17 @@ impl Layout {
     }
 
     /// The tags of some rows: those of the groups as they were asked for, then others by name.
-    fn tags(&self, rows: &[v1::ResultRow]) -> Vec<String> {
-        let all: BTreeSet<&str> = rows.iter().flat_map(|row| &row.tags).map(|tag| tag.key.as_str()).collect();
+    fn tags(&self, rows: &[ResultRow]) -> Vec<String> {
+        let all: BTreeSet<&str> = rows.iter().flat_map(|row| &*row.tags).map(|tag| tag.key.as_str()).collect();
         let others = all.into_iter().filter(|tag| !self.group_by.iter().any(|g| g == tag)).map(str::to_owned);
         self.group_by.iter().cloned().chain(others).collect()
     }
 
     /// A row's cells in the order time, `tags`, values; what is missing is empty.
-    fn cells(&self, tags: &[String], row: &v1::ResultRow) -> Vec<String> {
-        let time = self.has_time.then(|| row.time.map(time_text).unwrap_or_default());
+    fn cells(&self, tags: &[String], row: &ResultRow) -> Vec<String> {
+        let time = self.has_time.then(|| time_text(row.time));
         let tags = tags.iter().map(|tag| row.tags.iter().find(|t| t.key == *tag).map_or("", |t| &t.value).to_owned());
-        let values = row.values.iter().map(|cell| cell.value.as_ref().map(text).unwrap_or_default());
+        let values = row.values.iter().map(|cell| cell.as_ref().map(text).unwrap_or_default());
         time.into_iter().chain(tags).chain(values).collect()
     }
 }
@@ -93,7 +92,7 @@ pub(super) struct Printer {
     format: Format,
     layout: Layout,
     /// Rows that cannot be printed yet.
-    held: Vec<v1::ResultRow>,
+    held: Vec<ResultRow>,
     /// The tags of the header of csv, once it is printed.
     csv_tags: Option<Vec<String>>,
     printed: u64,
@@ -106,7 +105,7 @@ impl Printer {
     }
 
     /// What can be printed now that these rows have come.
-    pub(super) fn rows(&mut self, rows: Vec<v1::ResultRow>) -> Result<Vec<u8>, CliError> {
+    pub(super) fn rows(&mut self, rows: Vec<ResultRow>) -> Result<Vec<u8>, CliError> {
         let width = self.layout.values.len();
         if let Some(row) = rows.iter().find(|row| row.values.len() != width) {
             return Err(super::malformed(&format!("has a row of {} values, not {width}", row.values.len())));
@@ -145,7 +144,7 @@ impl Printer {
         }
     }
 
-    fn page(&mut self, rows: &[v1::ResultRow]) -> String {
+    fn page(&mut self, rows: &[ResultRow]) -> String {
         let tags = self.layout.tags(rows);
         let labels: Vec<_> = tags.iter().map(|tag| self.layout.tag_label(tag)).collect();
         let time = self.layout.has_time.then_some(table::text(TIME));
@@ -158,20 +157,20 @@ impl Printer {
         if is_first { page } else { format!("\n{page}") }
     }
 
-    fn json(&self, row: &v1::ResultRow) -> String {
+    fn json(&self, row: &ResultRow) -> String {
         let mut line = String::from("{");
         let mut put = |label: &str, value: &str| {
             let comma = if line.len() > 1 { "," } else { "" };
             write!(line, "{comma}{}:{value}", quoted(label)).expect("a String takes everything");
         };
         if self.layout.has_time {
-            put(TIME, &row.time.map_or_else(|| "null".to_owned(), |time| quoted(&time_text(time))));
+            put(TIME, &quoted(&time_text(row.time)));
         }
-        for tag in &row.tags {
+        for tag in &*row.tags {
             put(&self.layout.tag_label(&tag.key), &quoted(&tag.value));
         }
         for ((label, _), cell) in self.layout.values.iter().zip(&row.values) {
-            put(label, &cell.value.as_ref().map_or_else(|| "null".to_owned(), json_value));
+            put(label, &cell.as_ref().map_or_else(|| "null".to_owned(), json_value));
         }
         line + "}\n"
     }
@@ -192,9 +191,9 @@ impl Printer {
     }
 
     /// Rows after the header. A tag that it lacks cannot be shown, and is never left out in silence.
-    fn csv(&mut self, rows: &[v1::ResultRow]) -> Result<Vec<u8>, CliError> {
+    fn csv(&mut self, rows: &[ResultRow]) -> Result<Vec<u8>, CliError> {
         let tags = self.csv_tags.as_deref().unwrap_or_default();
-        for tag in rows.iter().flat_map(|row| &row.tags) {
+        for tag in rows.iter().flat_map(|row| &*row.tags) {
             if !tags.contains(&tag.key) {
                 let message = format!(
                     "tag {:?} comes after row {} for the first time, too late for the header of csv",
@@ -231,15 +230,15 @@ fn text(value: &Value) -> String {
         Value::F64(v) => float(*v),
         Value::I64(v) => v.to_string(),
         Value::U64(v) => v.to_string(),
-        Value::Boolean(v) => v.to_string(),
-        Value::Text(v) => v.clone(),
+        Value::Bool(v) => v.to_string(),
+        Value::Str(v) => v.clone(),
     }
 }
 
 /// A value in JSON: strings are quoted, and so is what JSON has no number for.
 fn json_value(value: &Value) -> String {
     match value {
-        Value::Text(v) => quoted(v),
+        Value::Str(v) => quoted(v),
         Value::F64(v) if !v.is_finite() => quoted(&float(*v)),
         other => text(other),
     }

@@ -1,6 +1,6 @@
 //! Answers as text in each format, and arguments as the router gets them.
 
-use meridian_proto::v1::cell::Value;
+use meridian_types::Value;
 use proptest::prelude::*;
 
 use super::rows::{CSV_HEAD_ROWS, PAGE_ROWS};
@@ -8,11 +8,11 @@ use super::*;
 
 const START: i64 = 1_767_225_600_000_000_000;
 
-fn row(seconds: i64, tags: &[(&str, &str)], values: Vec<Option<Value>>) -> v1::ResultRow {
-    v1::ResultRow {
-        time: Some(START + seconds * 1_000_000_000),
+fn row(seconds: i64, tags: &[(&str, &str)], values: Vec<Option<Value>>) -> ResultRow {
+    ResultRow {
+        time: START + seconds * 1_000_000_000,
         tags: tags.iter().map(|(k, v)| v1::Tag { key: (*k).into(), value: (*v).into() }).collect(),
-        values: values.into_iter().map(|value| v1::Cell { value }).collect(),
+        values,
     }
 }
 
@@ -24,7 +24,7 @@ fn header(columns: &[(&str, v1::FieldType)]) -> v1::QueryHeader {
     v1::QueryHeader { columns: columns.iter().map(column).collect() }
 }
 
-fn printed(format: Format, select: &v1::Select, header: v1::QueryHeader, parts: Vec<Vec<v1::ResultRow>>) -> String {
+fn printed(format: Format, select: &v1::Select, header: v1::QueryHeader, parts: Vec<Vec<ResultRow>>) -> String {
     let mut printer = Printer::new(format, Layout::of(select).with(header));
     let mut text = Vec::new();
     for rows in parts {
@@ -35,7 +35,7 @@ fn printed(format: Format, select: &v1::Select, header: v1::QueryHeader, parts: 
 }
 
 /// All formats, each under its name.
-fn all(select: &v1::Select, header: &v1::QueryHeader, rows: &[v1::ResultRow]) -> String {
+fn all(select: &v1::Select, header: &v1::QueryHeader, rows: &[ResultRow]) -> String {
     let formats = [Format::Table, Format::Json, Format::Csv];
     let text = |f| format!("--- {f:?}\n{}", printed(f, select, header.clone(), vec![rows.to_vec()]));
     formats.into_iter().map(text).collect()
@@ -53,15 +53,15 @@ fn raw_rows_of_every_type() {
                 Some(Value::F64(0.1)),
                 Some(Value::I64(i64::MIN)),
                 Some(Value::U64(u64::MAX)),
-                Some(Value::Boolean(true)),
-                Some(Value::Text("comma, \"quote\"\nline".into())),
+                Some(Value::Bool(true)),
+                Some(Value::Str("comma, \"quote\"\nline".into())),
             ],
         ),
         row(1, &[("host", "b")], vec![Some(Value::F64(f64::NAN)), None, None, None, None]),
-        row(2, &[], vec![Some(Value::F64(1e300)), None, None, None, Some(Value::Text("grün".into()))]),
+        row(2, &[], vec![Some(Value::F64(1e300)), None, None, None, Some(Value::Str("grün".into()))]),
         row(3, &[("az", "1")], vec![Some(Value::F64(f64::INFINITY)), Some(Value::I64(7)), None, None, None]),
         row(4, &[("az", "1")], vec![Some(Value::F64(f64::NEG_INFINITY)), None, Some(Value::U64(0)), None, None]),
-        row(5, &[("az", "1")], vec![Some(Value::F64(-0.0)), None, None, Some(Value::Boolean(false)), None]),
+        row(5, &[("az", "1")], vec![Some(Value::F64(-0.0)), None, None, Some(Value::Bool(false)), None]),
     ];
     assert_eq!(all(&v1::Select::default(), &header, &rows), include_str!("../../testdata/query_raw.txt"));
 }
@@ -83,11 +83,10 @@ fn one_window_over_all_time_has_no_time() {
         ..v1::Select::default()
     };
     let header = header(&[("mean(usage)", v1::FieldType::Float)]);
-    let mut rows = [
+    let rows = [
         row(0, &[("region", "eu"), ("host", "a")], vec![Some(Value::F64(1.0))]),
         row(0, &[("region", "us"), ("host", "")], vec![Some(Value::F64(2.5))]),
     ];
-    rows.iter_mut().for_each(|row| row.time = None);
     assert_eq!(all(&select, &header, &rows), include_str!("../../testdata/query_window.txt"));
 }
 
@@ -171,7 +170,7 @@ fn select(line: &str) -> Result<v1::Select, CliError> {
 fn arguments_become_a_select() {
     let found = select(
         "cpu --db m --fields a,b --where host=x=y --where az!~ --where r=~e.* --where z!=1 --start -1h --every 1m \
-         --offset 10s --agg mean,max --group-by host,az --desc --limit 5",
+         --offset 10s --agg mean,max --group-by host,az --desc --group-limit 2 --limit 5",
     );
     use v1::MatchOp::{Eq, NotEq, NotRe, Re};
     let matcher =
@@ -192,6 +191,7 @@ fn arguments_become_a_select() {
         aggregates: vec![v1::Aggregate::Mean.into(), v1::Aggregate::Max.into()],
         group_by: vec!["host".into(), "az".into()],
         descending: true,
+        group_limit: Some(2),
         limit: Some(5),
         conditions: Vec::new(),
     };
@@ -212,16 +212,16 @@ fn conditions_on_fields_stand_beside_those_on_tags() {
         ("f<18446744073709551615", Lt, Value::U64(u64::MAX)),
         ("f<=1e3", Le, Value::F64(1e3)),
         ("f<+Inf", Lt, Value::F64(f64::INFINITY)),
-        ("f==true", Eq, Value::Boolean(true)),
-        ("f<>false", NotEq, Value::Boolean(false)),
-        ("f==idle", Eq, Value::Text("idle".into())),
-        ("f==nan", Eq, Value::Text("nan".into())),
-        ("f==\"42\"", Eq, Value::Text("42".into())),
-        ("f<>\"", NotEq, Value::Text("\"".into())),
-        ("f==", Eq, Value::Text(String::new())),
+        ("f==true", Eq, Value::Bool(true)),
+        ("f<>false", NotEq, Value::Bool(false)),
+        ("f==idle", Eq, Value::Str("idle".into())),
+        ("f==nan", Eq, Value::Str("nan".into())),
+        ("f==\"42\"", Eq, Value::Str("42".into())),
+        ("f<>\"", NotEq, Value::Str("\"".into())),
+        ("f==", Eq, Value::Str(String::new())),
     ] {
         let found = select(&format!("cpu --db m --where {text}")).expect("a select");
-        let value = Some(v1::Cell { value: Some(value) });
+        let value = Some(Some(value).into());
         assert_eq!(found.conditions, [v1::Condition { field: "f".into(), op: op.into(), value }], "{text}");
         assert!(found.matchers.is_empty(), "{text}");
         assert!(matcher(text).is_err(), "{text}");

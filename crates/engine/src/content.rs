@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use meridian_types::{DatabaseId, FieldType, TimeRange};
+use meridian_types::{DatabaseId, TimeRange, Value};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::Engine;
@@ -139,14 +139,18 @@ impl Hash {
             self.0.update(&time.to_le_bytes());
         }
         for (_, column) in columns {
-            let values = merged.column(column.number, |chunk, cell| (chunk, cell)).unwrap_or_default();
-            self.number(values.iter().flatten().count() as u64);
-            for (row, value) in values.iter().enumerate() {
-                let Some((chunk, cell)) = value else { continue };
+            let found = merged.values(*column);
+            let rows = 0..found.as_ref().map_or(0, |values| values.len());
+            let value = |row: usize| Some((row, found.as_ref()?.value(row)?));
+            self.number(rows.clone().filter_map(value).count() as u64);
+            for (row, value) in rows.filter_map(value) {
                 self.number(row as u64);
-                match column.field_type {
-                    FieldType::Str => self.bytes(chunk.string(*cell).as_bytes()),
-                    _ => self.number(*cell),
+                match value {
+                    Value::F64(value) => self.number(value.to_bits()),
+                    Value::I64(value) => self.number(value.cast_unsigned()),
+                    Value::U64(value) => self.number(value),
+                    Value::Bool(value) => self.number(value.into()),
+                    Value::Str(value) => self.bytes(value.as_bytes()),
                 }
             }
         }

@@ -6,9 +6,11 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use meridian_types::TimeRange;
+use meridian_query::{Column as Values, Values as OfType};
+use meridian_types::{FieldType, TimeRange};
 
 use crate::chunk::{Chunk, Column, contains};
+use crate::table::Column as Stored;
 
 /// Some rows of a series, and the times at which they are deleted.
 #[derive(Clone, Debug)]
@@ -97,43 +99,52 @@ impl Merged {
     }
 
     /// The values of one of the columns, one for each of [`Merged::times`]; `None` if no row has one.
-    pub(crate) fn column<'a, T>(&'a self, number: u16, value: impl Fn(&'a Chunk, u64) -> T) -> Option<Vec<Option<T>>> {
+    pub(crate) fn values(&self, of: Stored) -> Option<Values> {
+        match of.field_type {
+            FieldType::F64 => self.column(of.number, |_, cell| f64::from_bits(cell)).map(Values::F64),
+            FieldType::I64 => self.column(of.number, |_, cell| cell.cast_signed()).map(Values::I64),
+            FieldType::U64 => self.column(of.number, |_, cell| cell).map(Values::U64),
+            FieldType::Bool => self.column(of.number, |_, cell| cell != 0).map(Values::Bool),
+            FieldType::Str => self.column(of.number, |chunk, cell| Arc::from(chunk.string(cell))).map(Values::Str),
+        }
+    }
+
+    fn column<'a, T: Default>(&'a self, number: u16, value: impl Fn(&'a Chunk, u64) -> T) -> Option<OfType<T>> {
         let columns: Vec<Option<&Column>> = self.parts.iter().map(|part| part.chunk.column(number)).collect();
         if columns.iter().all(Option::is_none) {
             return None;
         }
-        let mut values: Vec<Option<T>> = Vec::new();
-        match &self.rows {
-            Rows::Runs(runs) => {
-                values.reserve_exact(runs.iter().map(|(_, rows)| rows.len()).sum());
+        let values: OfType<T> = match &self.rows {
+            Rows::Runs(runs) if runs.iter().all(|(part, _)| columns[*part].is_some_and(|c| c.present().is_none())) => {
+                let mut values = Vec::with_capacity(runs.iter().map(|(_, rows)| rows.len()).sum());
                 for (part, rows) in runs {
-                    let chunk = &*self.parts[*part].chunk;
-                    match columns[*part] {
-                        None => values.extend(rows.clone().map(|_| None)),
-                        Some(column) if column.present().is_none() => {
-                            values.extend(column.cells()[rows.clone()].iter().map(|cell| Some(value(chunk, *cell))));
-                        }
-                        Some(column) => {
-                            values.extend(rows.clone().map(|row| column.get(row).map(|cell| value(chunk, cell))));
-                        }
-                    }
+                    let (chunk, column) = (&*self.parts[*part].chunk, columns[*part]);
+                    let cells = column.map_or(&[][..], |column| &column.cells()[rows.clone()]);
+                    values.extend(cells.iter().map(|cell| value(chunk, *cell)));
                 }
+                OfType::dense(values)
+            }
+            Rows::Runs(runs) => {
+                let rows = runs.iter().flat_map(|(part, rows)| rows.clone().map(move |row| (*part, row)));
+                let cell = |(part, row): (usize, usize)| {
+                    columns[part].and_then(|column| column.get(row)).map(|cell| value(&self.parts[part].chunk, cell))
+                };
+                rows.map(cell).collect()
             }
             Rows::Single(rows) => {
-                let mut previous = None;
-                for source in rows {
-                    let part = source.part as usize;
-                    let cell = columns[part].and_then(|column| column.get(source.row as usize));
-                    let found = cell.map(|cell| value(&self.parts[part].chunk, cell));
-                    match values.last_mut().filter(|_| previous == Some(source.time)) {
-                        Some(last) => *last = found.or(last.take()),
-                        None => values.push(found),
-                    }
-                    previous = Some(source.time);
-                }
+                // Of one time the last one in the log that has a value.
+                let of_one_time = rows.chunk_by(|a, b| a.time == b.time).map(|same| {
+                    same.iter().rev().find_map(|source| {
+                        let part = source.part as usize;
+                        let cell = columns[part].and_then(|column| column.get(source.row as usize))?;
+                        Some(value(&self.parts[part].chunk, cell))
+                    })
+                });
+                of_one_time.collect()
             }
-        }
-        values.iter().any(Option::is_some).then_some(values)
+        };
+        let is_there = values.iter().next().is_some();
+        is_there.then_some(values)
     }
 }
 

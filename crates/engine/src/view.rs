@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use meridian_query::{Column, Needed, Plan, SeriesRows};
+use meridian_query::{Column, Needed, Newest, Plan, SeriesRows};
 use meridian_types::{DatabaseId, FieldType, TimeRange, Timestamp};
 
 use crate::Engine;
@@ -16,8 +16,8 @@ use crate::read::{Reader, Sources};
 use crate::series::Series;
 use crate::table::Column as Stored;
 
-/// Where the newest value of each field is enough, so much of the end of a series is read at first, and then ever more. The
-/// times of tests are a few nanoseconds apart.
+/// Where the newest rows or values are enough, so much of the end of a series is read at first, and then ever more. The times of
+/// tests are a few nanoseconds apart.
 const NEWEST_NANOS: i64 = if cfg!(test) { 2 } else { 1_000_000_000 };
 const NEWEST_GROWTH: i64 = 8;
 
@@ -27,8 +27,8 @@ pub struct View {
     range: Option<TimeRange>,
     /// One for each field that the plan reads; `None` if the measurement has no such field of that type.
     fields: Vec<Option<Stored>>,
-    /// Whether of each series and field the newest value is enough.
-    newest: bool,
+    /// What of each series is enough.
+    newest: Option<Newest>,
     /// In order of their numbers.
     series: Vec<Arc<Series>>,
     sources: Sources,
@@ -55,15 +55,15 @@ impl Engine {
             .filter(|series| may_have_rows(series) && plan.matches(series.key()))
             .cloned()
             .collect();
-        View { range, fields, newest: plan.wants_newest(), series, sources }
+        View { range, fields, newest: plan.newest(), series, sources }
     }
 }
 
 impl View {
     /// The rows of each series, in order of the series' numbers: sorted by time, those of one time merged by field, the
     /// later in the log winning; inside the plan's range, with the fields that it reads. Rows and series that have none of these
-    /// fields are left out, and those of times that are not `needed` any more. Of a plan that wants the newest values, older rows
-    /// are left out, too. The work of reading happens as the iterator goes, one series at a time. After an error there is no
+    /// fields are left out, and those of times that are not `needed` any more. Of a plan that wants the newest rows or values,
+    /// older rows are left out, too. The work of reading happens as the iterator goes, one series at a time. After an error there is no
     /// answer: what came before it is a part.
     pub fn series(self, needed: &Needed) -> impl Iterator<Item = Result<SeriesRows, StoreError>> {
         let Self { range, fields, newest, series, sources } = self;
@@ -72,7 +72,10 @@ impl View {
         let mut asked = Asked { reader: sources.reader(), fields, numbers };
         series.into_iter().filter_map(move |series| {
             let range = needed.within(range?)?;
-            let rows = if newest { asked.newest(&series, range) } else { asked.rows(&series, range) };
+            let rows = match newest {
+                Some(newest) => asked.newest(newest, &series, range),
+                None => asked.rows(&series, range),
+            };
             rows.transpose()
         })
     }
@@ -91,12 +94,12 @@ impl Asked {
         let parts = self.reader.parts(series, range, Wanted::Only(&self.numbers))?;
         let merged = Merged::new(parts, range, &self.numbers);
         let times = merged.times();
-        let columns = || self.fields.iter().map(|field| field.and_then(|stored| column(&merged, stored))).collect();
+        let columns = || self.fields.iter().map(|field| field.and_then(|stored| merged.values(stored))).collect();
         Ok((!times.is_empty()).then(|| SeriesRows { key: series.key().clone(), columns: columns(), times }))
     }
 
-    /// The end of a series: as much as it takes until each field has a value, or all.
-    fn newest(&mut self, series: &Series, range: TimeRange) -> Result<Option<SeriesRows>, StoreError> {
+    /// The end of a series: as much as it takes until that is enough, or all.
+    fn newest(&mut self, newest: Newest, series: &Series, range: TimeRange) -> Result<Option<SeriesRows>, StoreError> {
         let Some(last) = self.reader.last_time(series)? else { return Ok(None) };
         let end = Timestamp::new(last).unwrap_or_default().min(range.end());
         let mut length = NEWEST_NANOS;
@@ -106,13 +109,17 @@ impl Asked {
                 return self.rows(series, range);
             }
             let rows = match TimeRange::new(start, range.end()) {
-                Ok(newest) => self.rows(series, newest)?,
+                Ok(end) => self.rows(series, end)?,
                 Err(_) => None,
             };
             let is_there = |(field, column): (&Option<Stored>, &Option<Column>)| {
                 field.is_none() || column.as_ref().is_some_and(Column::has_numbers)
             };
-            if let Some(rows) = rows.filter(|rows| self.fields.iter().zip(&rows.columns).all(is_there)) {
+            let is_enough = |rows: &SeriesRows| match newest {
+                Newest::Values => self.fields.iter().zip(&rows.columns).all(is_there),
+                Newest::Rows(count) => rows.times.len() >= count,
+            };
+            if let Some(rows) = rows.filter(is_enough) {
                 return Ok(Some(rows));
             }
             length = length.saturating_mul(NEWEST_GROWTH);
@@ -128,16 +135,5 @@ impl std::fmt::Debug for View {
             .field("fields", fields)
             .field("series", &self.series.len())
             .finish()
-    }
-}
-
-fn column(merged: &Merged, stored: Stored) -> Option<Column> {
-    let number = stored.number;
-    match stored.field_type {
-        FieldType::F64 => merged.column(number, |_, cell| f64::from_bits(cell)).map(Column::F64),
-        FieldType::I64 => merged.column(number, |_, cell| cell.cast_signed()).map(Column::I64),
-        FieldType::U64 => merged.column(number, |_, cell| cell).map(Column::U64),
-        FieldType::Bool => merged.column(number, |_, cell| cell != 0).map(Column::Bool),
-        FieldType::Str => merged.column(number, |chunk, cell| Arc::from(chunk.string(cell))).map(Column::Str),
     }
 }

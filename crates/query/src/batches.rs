@@ -3,10 +3,12 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::collections::binary_heap::PeekMut;
 use std::iter::{Peekable, Take};
 
 use crate::batch::{BATCH_BYTES_MAX, BATCH_ROWS_MAX, Entry, Place};
 use crate::cell::Kind;
+use crate::group_limit::GroupLimit;
 use crate::{Batch, Plan};
 
 /// Rows in the answer's order, still to be made.
@@ -20,8 +22,12 @@ pub struct Batches {
 }
 
 impl Batches {
-    /// Those of these rows, up to the plan's limit.
+    /// Those of these rows, up to the plan's limits.
     pub(crate) fn new(plan: &Plan, entries: Entries) -> Self {
+        let entries: Entries = match GroupLimit::of(plan) {
+            Some(mut groups) => Box::new(entries.filter(move |entry| groups.takes(&entry.place.group))),
+            None => entries,
+        };
         let limit = plan.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
         Self { raw: plan.is_raw(), entries: entries.take(limit).peekable(), rows_max: BATCH_ROWS_MAX }
     }
@@ -78,22 +84,23 @@ struct Merged {
 }
 
 impl Merged {
-    fn new(plan: &Plan, parts: Vec<Peekable<Take<Entries>>>) -> Self {
-        let count = parts.len();
-        let mut merged = Self { raw: plan.is_raw(), kinds: plan.kinds(), parts, heads: BinaryHeap::new() };
-        (0..count).for_each(|part| merged.look(part));
-        merged
-    }
-
-    fn look(&mut self, part: usize) {
-        let head = self.parts[part].peek().map(|entry| Reverse((entry.place.clone(), part)));
-        self.heads.extend(head);
+    fn new(plan: &Plan, mut parts: Vec<Peekable<Take<Entries>>>) -> Self {
+        let head = |(part, entries): (usize, &mut Peekable<Take<Entries>>)| {
+            entries.peek().map(|entry| Reverse((entry.place.clone(), part)))
+        };
+        let heads = parts.iter_mut().enumerate().filter_map(head).collect();
+        Self { raw: plan.is_raw(), kinds: plan.kinds(), parts, heads }
     }
 
     fn pop(&mut self) -> Option<Entry> {
-        let Reverse((_, part)) = self.heads.pop()?;
-        let entry = self.parts[part].next();
-        self.look(part);
+        let mut head = self.heads.peek_mut()?;
+        let Reverse((place, part)) = &mut *head;
+        let part = &mut self.parts[*part];
+        let entry = part.next();
+        match part.peek() {
+            Some(next) => *place = next.place.clone(),
+            None => drop(PeekMut::pop(head)),
+        }
         entry
     }
 }

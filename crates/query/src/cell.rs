@@ -8,6 +8,7 @@ use std::sync::Arc;
 use meridian_types::{FieldType, Mutant, SeriesKey, Value};
 
 use crate::exact_sum::ExactSum;
+use crate::rows::Values;
 use crate::wire::{DecodeError, Reader, put_bytes};
 use crate::{Aggregate, Column, SeriesRows};
 
@@ -82,13 +83,15 @@ impl Cell {
                 let twice = Mutant::CountTwice.is_planted() && rows.len() > 1;
                 *count += column.count(rows) + u64::from(twice);
             }
-            (Self::Whole { sum, count }, Column::I64(values)) => add_whole(sum, count, &values[rows]),
-            (Self::Whole { sum, count }, Column::U64(values)) => add_whole(sum, count, &values[rows]),
+            (Self::Whole { sum, count }, Column::I64(values)) => add_whole(sum, count, values, rows),
+            (Self::Whole { sum, count }, Column::U64(values)) => add_whole(sum, count, values, rows),
             (Self::Float { sum, count }, Column::F64(values)) => {
-                for value in values[rows].iter().flatten().filter(|v| !v.is_nan()) {
-                    sum.add(*value);
-                    *count += 1;
-                }
+                values.fold(rows, (), |(), value| {
+                    if !value.is_nan() {
+                        sum.add(*value);
+                        *count += 1;
+                    }
+                });
             }
             (Self::Extreme(_), column) => self.merge(kind, Self::Extreme(extreme(kind, column, rows))),
             (Self::Edge(_), column) => {
@@ -213,28 +216,37 @@ impl Cell {
     }
 }
 
-fn add_whole<T: Copy + Into<i128>>(sum: &mut i128, count: &mut u64, values: &[Option<T>]) {
-    for value in values.iter().flatten() {
-        *sum += (*value).into();
-        *count += 1;
-    }
+fn add_whole<T: Copy + Into<i128>>(sum: &mut i128, count: &mut u64, values: &Values<T>, rows: Range<usize>) {
+    *count += values.count(rows.clone()) as u64;
+    *sum = values.fold(rows, *sum, |sum, value| sum + (*value).into());
 }
 
 /// The least or greatest number in these rows.
 fn extreme(kind: Kind, column: &Column, rows: Range<usize>) -> Option<Value> {
-    fn best<T>(least: bool, values: impl Iterator<Item = T>, order: impl Fn(&T, &T) -> Ordering) -> Option<T> {
-        if least { values.min_by(order) } else { values.max_by(order) }
-    }
     let least = kind.aggregate == Some(Aggregate::Min);
     match column {
         Column::F64(values) => {
-            let numbers = values[rows].iter().flatten().copied().filter(|v| !v.is_nan());
-            best(least, numbers, f64::total_cmp).map(Value::F64)
+            let better = if least { Ordering::Less } else { Ordering::Greater };
+            let best = values.fold(rows, None, |best: Option<f64>, value| match best {
+                _ if value.is_nan() => best,
+                Some(best) if value.total_cmp(&best) != better => Some(best),
+                _ => Some(*value),
+            });
+            best.map(Value::F64)
         }
-        Column::I64(values) => best(least, values[rows].iter().flatten().copied(), i64::cmp).map(Value::I64),
-        Column::U64(values) => best(least, values[rows].iter().flatten().copied(), u64::cmp).map(Value::U64),
+        Column::I64(values) => whole_extreme(least, values, rows, i64::MIN, i64::MAX).map(Value::I64),
+        Column::U64(values) => whole_extreme(least, values, rows, u64::MIN, u64::MAX).map(Value::U64),
         Column::Bool(_) | Column::Str(_) => None,
     }
+}
+
+/// The same of integers from `first` to `last`.
+fn whole_extreme<T: Copy + Ord>(least: bool, values: &Values<T>, rows: Range<usize>, first: T, last: T) -> Option<T> {
+    let best = |rows| match least {
+        true => values.fold(rows, last, |best, value| best.min(*value)),
+        false => values.fold(rows, first, |best, value| best.max(*value)),
+    };
+    (values.count(rows.clone()) > 0).then(|| best(rows))
 }
 
 /// The order of two numbers of one type.

@@ -6,6 +6,7 @@ use std::cmp::Ordering;
 
 use meridian_types::{FieldType, Value};
 
+use crate::rows::Values;
 use crate::{Column, Plan, SeriesRows};
 
 /// How a value is compared. Numbers are sent: never renumber.
@@ -168,14 +169,14 @@ fn whole<T: TryFrom<i128>>(literal: &Value, least: T, most: T) -> Option<(T, Ord
 /// Compares with a number that stands next to `nearest`, on the side that is told, or is NaN.
 fn compare_numbers<T: PartialOrd>(
     op: CompareOp,
-    values: &[Option<T>],
+    values: &Values<T>,
     nearest: Option<(T, Ordering)>,
     kept: &mut [bool],
 ) {
     use CompareOp::{Eq, Ge, Gt, Le, Lt, NotEq};
     match (nearest, op) {
         (Some((literal, Ordering::Equal)), _) => compare(op, values, &literal, kept),
-        (_, NotEq) => keep_if(values, kept, |_| true),
+        (_, NotEq) => values.narrow(kept, |_| true),
         (None, _) | (_, Eq) => kept.fill(false),
         (Some((below, Ordering::Less)), Lt | Le) => compare(Le, values, &below, kept),
         (Some((below, Ordering::Less)), Gt | Ge) => compare(Gt, values, &below, kept),
@@ -184,21 +185,15 @@ fn compare_numbers<T: PartialOrd>(
     }
 }
 
-fn compare<T: Borrow<L>, L: PartialOrd + ?Sized>(op: CompareOp, values: &[Option<T>], literal: &L, kept: &mut [bool]) {
+fn compare<T: Borrow<L>, L: PartialOrd + ?Sized>(op: CompareOp, values: &Values<T>, literal: &L, kept: &mut [bool]) {
     // One loop for each comparison, so that none is chosen inside of it.
     match op {
-        CompareOp::Lt => keep_if(values, kept, |v| v.borrow() < literal),
-        CompareOp::Le => keep_if(values, kept, |v| v.borrow() <= literal),
-        CompareOp::Gt => keep_if(values, kept, |v| v.borrow() > literal),
-        CompareOp::Ge => keep_if(values, kept, |v| v.borrow() >= literal),
-        CompareOp::Eq => keep_if(values, kept, |v| v.borrow() == literal),
-        CompareOp::NotEq => keep_if(values, kept, |v| v.borrow() != literal),
-    }
-}
-
-fn keep_if<T>(values: &[Option<T>], kept: &mut [bool], holds: impl Fn(&T) -> bool) {
-    for (kept, value) in kept.iter_mut().zip(values) {
-        *kept &= value.as_ref().is_some_and(&holds);
+        CompareOp::Lt => values.narrow(kept, |v| v.borrow() < literal),
+        CompareOp::Le => values.narrow(kept, |v| v.borrow() <= literal),
+        CompareOp::Gt => values.narrow(kept, |v| v.borrow() > literal),
+        CompareOp::Ge => values.narrow(kept, |v| v.borrow() >= literal),
+        CompareOp::Eq => values.narrow(kept, |v| v.borrow() == literal),
+        CompareOp::NotEq => values.narrow(kept, |v| v.borrow() != literal),
     }
 }
 

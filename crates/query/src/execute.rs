@@ -85,7 +85,7 @@ impl ExecError {
 pub fn execute(plan: &Plan, series: impl Iterator<Item = SeriesRows>, needed: &Needed) -> Result<Batches, ExecError> {
     let filter = Filter::new(plan);
     let series = series.map(|rows| filter.apply(rows));
-    let entries: Entries = match plan.limit {
+    let entries: Entries = match plan.limit.into_iter().chain(plan.group_limit).min() {
         Some(0) => Box::new(std::iter::empty()),
         _ if plan.is_raw() => raw(plan, series, needed, limits::QUERY_RAW_CELLS_MAX)?,
         _ => aggregate(plan, series, needed, groups_max(plan))?,
@@ -95,6 +95,12 @@ pub fn execute(plan: &Plan, series: impl Iterator<Item = SeriesRows>, needed: &N
 
 fn check_row(bytes: usize) -> Result<(), ExecError> {
     if bytes <= ROW_BYTES_MAX { Ok(()) } else { Err(ExecError::RowTooLarge { bytes, limit: ROW_BYTES_MAX }) }
+}
+
+/// How many rows, the first ones in the answer's order, hold the whole answer. Unknown where groups have a limit: what is beyond it
+/// does not count.
+fn whole_limit(plan: &Plan) -> Option<u64> {
+    plan.limit.filter(|_| plan.group_limit.is_none())
 }
 
 fn groups_max(plan: &Plan) -> usize {
@@ -108,7 +114,7 @@ fn aggregate(
     groups_max: usize,
 ) -> Result<Entries, ExecError> {
     let kinds = plan.kinds();
-    let keep = plan.limit.unwrap_or(u64::MAX);
+    let keep = whole_limit(plan).unwrap_or(u64::MAX);
     let no_key = Arc::new(SeriesKey::default());
     let mut windows: BTreeMap<Place, Vec<Cell>> = BTreeMap::new();
     for series in series {
@@ -188,7 +194,7 @@ fn collect(
 ) -> Result<Vec<Source>, ExecError> {
     let kinds = plan.kinds();
     let has_text = kinds.iter().any(|kind| kind.field_type == FieldType::Str);
-    let mut first = plan.limit.and_then(FirstPlaces::new);
+    let mut first = whole_limit(plan).and_then(FirstPlaces::new);
     let room = if first.is_some() { cells_max.saturating_mul(2) } else { cells_max };
     let (mut sources, mut cells) = (Vec::new(), 0);
     for series in series {
@@ -196,6 +202,10 @@ fn collect(
         if let Some(first) = &mut first {
             first.cut(&mut source);
             first.last().into_iter().for_each(|last| needed.up_to(plan, plan.flip(last.order)));
+        }
+        if let Some(limit) = plan.group_limit {
+            let mut rows = 0..limit;
+            source.keep_while(|_| rows.next().is_some());
         }
         if source.left.is_empty() {
             continue;

@@ -5,7 +5,8 @@
 //!
 //! What a query means:
 //! - **Order.** Rows stand in the order (values of the `group_by` tags, time, canonical bytes of the series key). Groups
-//!   always ascend; `descending` turns the time around inside each group. `limit` counts rows of the whole answer.
+//!   always ascend; `descending` turns the time around inside each group. `limit` counts rows of the whole answer, `group_limit`
+//!   those of each group.
 //! - **Raw rows** (no aggregate) have one row for each series and time with at least one value of a field asked for.
 //! - **Conditions** on values drop rows (one series, one time) before anything is made of them. Where a field has no value, no
 //!   condition on it holds, nor does any but `<>` for NaN. Numbers of all types are compared exactly; `-0.0` is `0.0`.
@@ -28,6 +29,7 @@ mod cell;
 mod condition;
 mod exact_sum;
 mod execute;
+mod group_limit;
 mod matcher;
 mod merge;
 mod needed;
@@ -43,9 +45,9 @@ pub use batches::Batches;
 pub use condition::{CompareOp, Condition};
 pub use execute::{ExecError, execute};
 pub use matcher::{MatchOp, Matcher};
-pub use merge::{Merge, Row};
+pub use merge::{Merge, Row, Tags};
 pub use needed::Needed;
-pub use plan::{CONDITIONS_MAX, MATCHERS_MAX, Plan, PlanBuilder, PlanError, Window, columns};
-pub use rows::{Column, SeriesRows};
+pub use plan::{CONDITIONS_MAX, MATCHERS_MAX, Newest, Plan, PlanBuilder, PlanError, Window, columns};
+pub use rows::{Column, SeriesRows, Values};
 pub use selection::{SELECTION_BYTES_MAX, Selection, SelectionBuilder, SelectionError};
 pub use wire::DecodeError;

@@ -2,12 +2,15 @@
 //! certain, and never gives out a row that a batch still to come could change.
 
 use std::cmp::Reverse;
+use std::collections::binary_heap::PeekMut;
 use std::collections::{BTreeSet, BinaryHeap, VecDeque};
+use std::sync::Arc;
 
-use meridian_types::{Timestamp, Value};
+use meridian_types::{SeriesKey, Timestamp, Value};
 
 use crate::batch::{Entry, Place, follows};
 use crate::cell::Kind;
+use crate::group_limit::GroupLimit;
 use crate::plan::columns;
 use crate::{Batch, ExecError, Plan};
 
@@ -16,11 +19,37 @@ use crate::{Batch, ExecError, Plan};
 pub struct Row {
     /// Raw: the row's time. Aggregates: the start of the window, or of the range if there are no windows.
     pub time: Timestamp,
-    /// Raw: all tags of the series, by name. Aggregates: the tags of `group_by` in its order, empty where the series have
-    /// none.
-    pub tags: Vec<(String, String)>,
+    /// Whose row it is.
+    pub tags: Tags,
     /// One for each of [`columns`]; `None` where there is no value.
     pub values: Vec<Option<Value>>,
+}
+
+/// The tags of a row. Those of one series or group share their memory within a batch.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Tags {
+    /// Raw rows: all of the series.
+    Series(Arc<SeriesKey>),
+    /// Aggregates: the values of `group_by` in its order, empty where the series have none.
+    Group(Arc<[String]>),
+}
+
+impl Tags {
+    /// Names and values, of an answer to `plan`.
+    pub fn pairs<'a>(&'a self, plan: &'a Plan) -> Box<dyn Iterator<Item = (&'a str, &'a str)> + 'a> {
+        match self {
+            Self::Series(key) => Box::new(key.tags()),
+            Self::Group(values) => Box::new(plan.group_by.iter().zip(&**values).map(|(k, v)| (k.as_str(), v.as_str()))),
+        }
+    }
+
+    /// The same for tags that share their memory, as long as any of them lives.
+    pub fn address(&self) -> usize {
+        match self {
+            Self::Series(key) => Arc::as_ptr(key).addr(),
+            Self::Group(values) => Arc::as_ptr(values).addr(),
+        }
+    }
 }
 
 /// Merges the batches of several inputs (nodes, or shards), each of which comes in order.
@@ -40,6 +69,7 @@ pub struct Merge {
     heads: BinaryHeap<Reverse<(Place, usize)>>,
     /// Inputs that have none and are not finished: as long as there are any, no row is certain.
     waiting: BTreeSet<usize>,
+    groups: Option<GroupLimit>,
     left: u64,
     failed: Option<ExecError>,
 }
@@ -60,6 +90,7 @@ impl Merge {
             inputs: vec![Input::default(); inputs],
             heads: BinaryHeap::new(),
             waiting: (0..inputs).collect(),
+            groups: GroupLimit::of(&plan),
             left: plan.limit.unwrap_or(u64::MAX),
             failed: None,
             plan,
@@ -106,6 +137,9 @@ impl Merge {
             if !self.plan.is_raw() {
                 self.merge_equal(&mut entry);
             }
+            if self.groups.as_mut().is_some_and(|groups| !groups.takes(&entry.place.group)) {
+                continue;
+            }
             match self.finish(entry) {
                 Ok(row) => rows.push(row),
                 Err(error) => {
@@ -125,14 +159,17 @@ impl Merge {
     }
 
     fn pop(&mut self) -> Option<Entry> {
-        let Reverse((_, input)) = self.heads.pop()?;
-        let state = &mut self.inputs[input];
+        let mut head = self.heads.peek_mut()?;
+        let Reverse((place, input)) = &mut *head;
+        let state = &mut self.inputs[*input];
         let entry = state.entries.pop_front()?;
         match state.entries.front() {
-            Some(next) => self.heads.push(Reverse((next.place.clone(), input))),
-            None if state.finished => {}
+            Some(next) => *place = next.place.clone(),
             None => {
-                self.waiting.insert(input);
+                if !state.finished {
+                    self.waiting.insert(*input);
+                }
+                PeekMut::pop(head);
             }
         }
         Some(entry)
@@ -148,18 +185,14 @@ impl Merge {
     }
 
     fn finish(&self, entry: Entry) -> Result<Row, ExecError> {
-        let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
-        let tags = if self.plan.is_raw() {
-            entry.place.key.tags().map(owned).collect()
-        } else {
-            self.plan.group_by.iter().cloned().zip(entry.place.group.iter().cloned()).collect()
-        };
+        let Place { group, order, key } = entry.place;
+        let tags = if self.plan.is_raw() { Tags::Series(key) } else { Tags::Group(group) };
         let values = entry.cells.into_iter().zip(&self.kinds).enumerate().map(|(index, (cell, kind))| {
             cell.finish(*kind).map_err(|_| ExecError::SumOverflow { column: columns(&self.plan).swap_remove(index) })
         });
         Ok(Row {
             // What a peer sent is brought into range instead of trusted.
-            time: Timestamp::default().saturating_add(self.plan.flip(entry.place.order)),
+            time: Timestamp::default().saturating_add(self.plan.flip(order)),
             tags,
             values: values.collect::<Result<_, _>>()?,
         })

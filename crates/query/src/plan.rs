@@ -53,8 +53,19 @@ pub struct Plan {
     pub group_by: Vec<String>,
     /// Whether time goes backwards inside each group.
     pub descending: bool,
+    /// Rows of each group, the first ones in the answer's order.
+    pub group_limit: Option<u64>,
     /// Rows of the whole answer.
     pub limit: Option<u64>,
+}
+
+/// How much of the end of a series is enough for an answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Newest {
+    /// The newest value of each field.
+    Values,
+    /// So many of the newest rows.
+    Rows(usize),
 }
 
 impl Plan {
@@ -70,6 +81,7 @@ impl Plan {
             aggregates: Vec::new(),
             group_by: Vec::new(),
             descending: false,
+            group_limit: None,
             limit: None,
         })
     }
@@ -79,10 +91,17 @@ impl Plan {
         self.matchers.iter().all(|m| m.matches(key))
     }
 
-    /// Whether of each series and field the newest value is enough. Not under conditions: an older one may be the first to fulfil them.
-    pub fn wants_newest(&self) -> bool {
+    /// What of the end of each series is enough. Nothing under conditions: an older row may be the first to fulfil them.
+    pub fn newest(&self) -> Option<Newest> {
+        if !self.conditions.is_empty() {
+            return None;
+        }
+        if self.is_raw() {
+            let rows = self.limit.into_iter().chain(self.group_limit).min().filter(|_| self.descending);
+            return rows.and_then(|rows| usize::try_from(rows).ok()).map(Newest::Rows);
+        }
         let is_last = self.aggregates.iter().all(|a| *a == Aggregate::Last);
-        self.window.is_none() && self.conditions.is_empty() && !self.is_raw() && is_last
+        (self.window.is_none() && is_last).then_some(Newest::Values)
     }
 
     /// What a run reads: the fields asked for, then those that only conditions look at, each once.
@@ -186,6 +205,13 @@ impl PlanBuilder {
     #[must_use]
     pub fn descending(mut self, descending: bool) -> Self {
         self.0.descending = descending;
+        self
+    }
+
+    /// Sets how many rows each group may have; zero asks for none.
+    #[must_use]
+    pub fn group_limit(mut self, limit: Option<u64>) -> Self {
+        self.0.group_limit = limit;
         self
     }
 

@@ -3,10 +3,10 @@
 //! ```text
 //! version:u8 measurement:str fields:[name:str type:u8] start:i64 end:i64 matchers:[tag:str op:u8 value:str]
 //! conditions:[field:str type:u8 op:u8 literal_type:u8 literal]
-//! has_window:u8 (every:i64 offset:i64)? aggregates:[u8] group_by:[str] descending:u8 has_limit:u8 limit:u64?
+//! has_window:u8 (every:i64 offset:i64)? aggregates:[u8] group_by:[str] descending:u8 group_limit:limit limit:limit
 //! ```
 //! Little-endian; `str` is `len:u32` and UTF-8, `[…]` is `count:u32` and the items; flags are 0 or 1. A literal is
-//! 8 bytes for numbers, a flag for booleans, and a `str` for strings.
+//! 8 bytes for numbers, a flag for booleans, and a `str` for strings. A `limit` is a flag and, if it is set, a `u64`.
 
 use meridian_types::{Duration, FieldType, TimeRange, Timestamp, limits};
 
@@ -15,7 +15,7 @@ use crate::wire::{DecodeError, Reader, put_bytes, put_len};
 use crate::{Aggregate, CompareOp, Condition, Plan, PlanBuilder, PlanError, Window};
 use crate::{CONDITIONS_MAX, MATCHERS_MAX, MatchOp, Matcher};
 
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 impl Plan {
     /// The plan as bytes for [`Plan::decode`].
@@ -42,8 +42,10 @@ impl Plan {
             put_bytes(&mut out, tag.as_bytes());
         }
         out.push(self.descending.into());
-        out.push(self.limit.is_some().into());
-        out.extend(self.limit.iter().flat_map(|limit| limit.to_le_bytes()));
+        for limit in [self.group_limit, self.limit] {
+            out.push(limit.is_some().into());
+            out.extend(limit.iter().flat_map(|limit| limit.to_le_bytes()));
+        }
         out
     }
 
@@ -66,9 +68,11 @@ impl Plan {
             })?)
             .group_by(reader.list("the group tags", limits::TAGS_MAX, |r| Ok(r.str("a group tag")?.to_owned()))?)
             .descending(reader.flag("the order")?);
-        let limit = if reader.flag("the limit")? { Some(reader.u64("the limit")?) } else { None };
+        let mut limit =
+            || Ok::<_, DecodeError>(if reader.flag("a limit")? { Some(reader.u64("a limit")?) } else { None });
+        let builder = builder.group_limit(limit()?).limit(limit()?);
         reader.end("the plan")?;
-        builder.limit(limit).build()
+        builder.build()
     }
 }
 
@@ -164,6 +168,7 @@ mod tests {
             .aggregates([Aggregate::Mean, Aggregate::Last])
             .group_by(["host".to_owned()])
             .descending(true)
+            .group_limit(Some(3))
             .limit(Some(7))
             .build()
             .expect("valid")

@@ -30,8 +30,8 @@ pub struct SeriesRows {
 
 impl SeriesRows {
     /// Whether any field has a value in any of these rows.
-    pub(crate) fn has_value(&self, mut rows: Range<usize>) -> bool {
-        rows.any(|row| self.columns.iter().flatten().any(|c| c.has(row)))
+    pub(crate) fn has_value(&self, rows: Range<usize>) -> bool {
+        self.columns.iter().flatten().any(|column| column.has_any(rows.clone()))
     }
 
     /// Drops all rows but those that are `kept`, with their memory.
@@ -40,7 +40,7 @@ impl SeriesRows {
             return;
         }
         keep(&mut self.times, kept);
-        self.columns.iter_mut().flatten().for_each(|column| each!(column, values => keep(values, kept)));
+        self.columns.iter_mut().flatten().for_each(|column| each!(column, values => values.keep(kept)));
     }
 
     /// Asserts what the engine promises, before anything relies on it; `read` are the fields of the columns.
@@ -54,19 +54,19 @@ impl SeriesRows {
     }
 }
 
-/// Values of one field, one a row; `None` where the row has none.
-#[derive(Clone, Debug)]
+/// Values of one field, one a row or none.
+#[derive(Clone, PartialEq, Debug)]
 pub enum Column {
     /// Of type float.
-    F64(Vec<Option<f64>>),
+    F64(Values<f64>),
     /// Of type integer.
-    I64(Vec<Option<i64>>),
+    I64(Values<i64>),
     /// Of type unsigned.
-    U64(Vec<Option<u64>>),
+    U64(Values<u64>),
     /// Of type boolean.
-    Bool(Vec<Option<bool>>),
+    Bool(Values<bool>),
     /// Of type string.
-    Str(Vec<Option<Arc<str>>>),
+    Str(Values<Arc<str>>),
 }
 
 impl Column {
@@ -94,22 +94,27 @@ impl Column {
     /// The value of a row; `row` must be below [`Column::len`].
     pub fn value(&self, row: usize) -> Option<Value> {
         match self {
-            Self::F64(values) => values[row].map(Value::F64),
-            Self::I64(values) => values[row].map(Value::I64),
-            Self::U64(values) => values[row].map(Value::U64),
-            Self::Bool(values) => values[row].map(Value::Bool),
-            Self::Str(values) => values[row].as_deref().map(|text| Value::Str(text.to_owned())),
+            Self::F64(values) => values.get(row).copied().map(Value::F64),
+            Self::I64(values) => values.get(row).copied().map(Value::I64),
+            Self::U64(values) => values.get(row).copied().map(Value::U64),
+            Self::Bool(values) => values.get(row).copied().map(Value::Bool),
+            Self::Str(values) => values.get(row).map(|text| Value::Str((**text).to_owned())),
         }
     }
 
     /// Whether the row has a value.
     pub(crate) fn has(&self, row: usize) -> bool {
-        each!(self, values => values[row].is_some())
+        each!(self, values => values.has(row))
+    }
+
+    /// Whether one of these rows has a value.
+    pub(crate) fn has_any(&self, rows: Range<usize>) -> bool {
+        each!(self, values => values.count(rows) > 0)
     }
 
     /// Whether the row has a value that is not NaN.
     pub(crate) fn has_number(&self, row: usize) -> bool {
-        if let Self::F64(values) = self { values[row].is_some_and(|v| !v.is_nan()) } else { self.has(row) }
+        if let Self::F64(values) = self { values.get(row).is_some_and(|v| !v.is_nan()) } else { self.has(row) }
     }
 
     /// Whether some row has a value that is not NaN: one that `first` and `last` take.
@@ -119,21 +124,117 @@ impl Column {
 
     /// Values in these rows, NaN included.
     pub(crate) fn count(&self, rows: Range<usize>) -> u64 {
-        each!(self, values => values[rows].iter().flatten().count() as u64)
+        each!(self, values => values.count(rows) as u64)
     }
 
     /// Bytes of a row's text; zero for other types.
     pub(crate) fn text_bytes(&self, row: usize) -> usize {
-        if let Self::Str(values) = self { values[row].as_deref().map_or(0, str::len) } else { 0 }
+        if let Self::Str(values) = self { values.get(row).map_or(0, |text| text.len()) } else { 0 }
     }
 
     /// Drops all other rows, with their memory.
     pub(crate) fn retain(&mut self, rows: Range<usize>) {
-        each!(self, values => {
+        each!(self, values => values.retain(rows));
+    }
+}
+
+/// Values of one type, one a row or none. Such columns mostly have one in every row, and then are as dense as can be.
+#[derive(Clone, Debug)]
+pub struct Values<T> {
+    /// One a row; it means nothing where the row has none.
+    values: Vec<T>,
+    /// Which rows have one; `None`: all.
+    present: Option<Vec<bool>>,
+}
+
+impl<T> Values<T> {
+    /// One value in each row.
+    pub fn dense(values: Vec<T>) -> Self {
+        Self { values, present: None }
+    }
+
+    /// Rows.
+    pub fn len(&self) -> usize {
+        self.values.len()
+    }
+
+    /// Whether there are no rows.
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
+    /// The value of a row; `row` must be below [`Values::len`].
+    pub fn get(&self, row: usize) -> Option<&T> {
+        self.has(row).then(|| &self.values[row])
+    }
+
+    /// The values that there are.
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        (0..self.len()).filter_map(|row| self.get(row))
+    }
+
+    /// Whether the row has a value.
+    pub(crate) fn has(&self, row: usize) -> bool {
+        self.present.as_ref().is_none_or(|present| present[row])
+    }
+
+    /// How many of these rows have a value.
+    pub(crate) fn count(&self, rows: Range<usize>) -> usize {
+        self.present.as_ref().map_or(rows.len(), |present| present[rows].iter().filter(|is| **is).count())
+    }
+
+    /// Folds the values that these rows have. One loop for columns without holes, so that nothing is looked up inside of it.
+    pub(crate) fn fold<A>(&self, rows: Range<usize>, begin: A, mut take: impl FnMut(A, &T) -> A) -> A {
+        let values = &self.values[rows.clone()];
+        match &self.present {
+            None => values.iter().fold(begin, take),
+            Some(present) => {
+                let there = values.iter().zip(&present[rows]).filter(|(_, is)| **is);
+                there.fold(begin, |folded, (value, _)| take(folded, value))
+            }
+        }
+    }
+
+    /// Takes the rows out of `kept` that have no value, or one of which it does not hold.
+    pub(crate) fn narrow(&self, kept: &mut [bool], holds: impl Fn(&T) -> bool) {
+        kept.iter_mut().zip(&self.values).for_each(|(kept, value)| *kept &= holds(value));
+        if let Some(present) = &self.present {
+            kept.iter_mut().zip(present).for_each(|(kept, is)| *kept &= is);
+        }
+    }
+
+    fn retain(&mut self, rows: Range<usize>) {
+        fn cut<T>(values: &mut Vec<T>, rows: Range<usize>) {
             values.truncate(rows.end);
             values.drain(..rows.start);
             values.shrink_to_fit();
-        });
+        }
+        cut(&mut self.values, rows.clone());
+        self.present.iter_mut().for_each(|present| cut(present, rows.clone()));
+    }
+
+    /// Drops all rows but those that are `kept`, with their memory.
+    fn keep(&mut self, kept: &[bool]) {
+        keep(&mut self.values, kept);
+        self.present.iter_mut().for_each(|present| keep(present, kept));
+    }
+}
+
+impl<T: Default> FromIterator<Option<T>> for Values<T> {
+    fn from_iter<I: IntoIterator<Item = Option<T>>>(rows: I) -> Self {
+        let (mut values, mut present) = (Vec::new(), Vec::new());
+        for value in rows {
+            present.push(value.is_some());
+            values.push(value.unwrap_or_default());
+        }
+        let is_dense = present.iter().all(|is| *is);
+        Self { values, present: (!is_dense).then_some(present) }
+    }
+}
+
+impl<T: PartialEq> PartialEq for Values<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.len() == other.len() && (0..self.len()).all(|row| self.get(row) == other.get(row))
     }
 }
 
@@ -141,12 +242,4 @@ fn keep<T>(values: &mut Vec<T>, kept: &[bool]) {
     let mut kept = kept.iter();
     values.retain(|_| kept.next() == Some(&true));
     values.shrink_to_fit();
-}
-
-impl PartialEq for Column {
-    fn eq(&self, other: &Self) -> bool {
-        self.len() == other.len()
-            && self.field_type() == other.field_type()
-            && (0..self.len()).all(|row| self.value(row) == other.value(row))
-    }
 }

@@ -128,6 +128,7 @@ impl World {
             .aggregates(aggregates)
             .group_by(list("by").into_iter().map(str::to_owned))
             .descending(one("desc").is_some())
+            .group_limit(one("group_limit").map(|n| n.parse().expect("a number")))
             .limit(one("limit").map(|n| n.parse().expect("a number")))
             .build()
     }
@@ -239,7 +240,7 @@ fn merged(plan: &Plan, shards: Vec<Vec<SeriesRows>>) -> Result<Vec<Row>, ExecErr
 }
 
 fn text(plan: &Plan, row: &Row) -> String {
-    let tags: Vec<_> = row.tags.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let tags: Vec<_> = row.tags.pairs(plan).map(|(name, value)| format!("{name}={value}")).collect();
     let mut line = format!("{} {{{}}}", row.time, tags.join(","));
     for (name, value) in columns(plan).iter().zip(&row.values) {
         let value = match value {

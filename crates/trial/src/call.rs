@@ -6,7 +6,7 @@ use std::time::Duration;
 use meridian_env::{Env, deadline};
 use meridian_proto::v1::admin_client::AdminClient;
 use meridian_proto::v1::data_client::DataClient;
-use meridian_proto::{failure_of, v1};
+use meridian_proto::{ResultRow, failure_of, v1};
 use meridian_types::{Code, Failure, Kind, RequestId, Value};
 use tonic::transport::Channel;
 use tonic::{Response, Status};
@@ -139,7 +139,7 @@ pub(crate) async fn count(
 }
 
 /// The columns of an answer, and its rows.
-pub type Answer = (Vec<String>, Vec<v1::ResultRow>);
+pub type Answer = (Vec<String>, Vec<ResultRow>);
 
 /// The columns and rows of a whole answer; one that breaks off before its end is none.
 pub async fn query(env: &Env, channel: Channel, select: v1::Select) -> Result<Answer, Failure> {
@@ -152,7 +152,9 @@ pub async fn query(env: &Env, channel: Channel, select: v1::Select) -> Result<An
                 Some(v1::query_reply::Part::Header(header)) => {
                     columns = header.columns.into_iter().map(|column| column.name).collect();
                 }
-                Some(v1::query_reply::Part::Rows(part)) => rows.extend(part.rows),
+                Some(v1::query_reply::Part::Rows(part)) => {
+                    rows.extend(part.into_rows().map_err(|error| Status::internal(error.to_string()))?);
+                }
                 Some(v1::query_reply::Part::End(_)) => return Ok(Response::new((columns, rows))),
                 None => {}
             }
@@ -166,15 +168,15 @@ pub async fn query(env: &Env, channel: Channel, select: v1::Select) -> Result<An
     }
 }
 
-fn seen(scope: Scope, columns: &[String], rows: Vec<v1::ResultRow>) -> Result<BTreeMap<Place, Value>, Violation> {
+fn seen(scope: Scope, columns: &[String], rows: Vec<ResultRow>) -> Result<BTreeMap<Place, Value>, Violation> {
     let fields = columns.iter().map(|name| field(name)).collect::<Result<Vec<_>, _>>()?;
     let mut seen = BTreeMap::new();
     for row in rows {
         let series = series(scope, &row)?;
-        let time = row.time.unwrap_or(i64::MIN);
+        let time = row.time;
         for (field, cell) in fields.iter().zip(row.values) {
             let place = Place { series, time, field: *field };
-            let Some(value) = Option::<Value>::from(cell) else { continue };
+            let Some(value) = cell else { continue };
             if seen.insert(place, value).is_some() {
                 return Err(Violation::Doubled(place));
             }
@@ -183,11 +185,7 @@ fn seen(scope: Scope, columns: &[String], rows: Vec<v1::ResultRow>) -> Result<BT
     Ok(seen)
 }
 
-fn counts(
-    scope: Scope,
-    columns: &[String],
-    rows: Vec<v1::ResultRow>,
-) -> Result<BTreeMap<(Series, Field), u64>, Violation> {
+fn counts(scope: Scope, columns: &[String], rows: Vec<ResultRow>) -> Result<BTreeMap<(Series, Field), u64>, Violation> {
     let inner = |name: &str| name.strip_prefix("count(").and_then(|rest| rest.strip_suffix(')')).map(str::to_owned);
     let fields = columns.iter().map(|name| field(&inner(name).unwrap_or_else(|| name.clone())));
     let fields = fields.collect::<Result<Vec<_>, _>>()?;
@@ -195,7 +193,7 @@ fn counts(
     for row in rows {
         let series = series(scope, &row)?;
         for (field, cell) in fields.iter().zip(row.values) {
-            match Option::<Value>::from(cell) {
+            match cell {
                 None | Some(Value::U64(0)) => {}
                 Some(Value::U64(count)) => *counts.entry((series, *field)).or_default() += count,
                 Some(other) => return Err(Violation::Foreign(format!("a count of {other:?}"))),
@@ -209,7 +207,7 @@ fn field(name: &str) -> Result<Field, Violation> {
     Field::named(name).ok_or_else(|| Violation::Foreign(format!("a column {name:?}")))
 }
 
-fn series(scope: Scope, row: &v1::ResultRow) -> Result<Series, Violation> {
+fn series(scope: Scope, row: &ResultRow) -> Result<Series, Violation> {
     let series = Series::of(row.tags.iter().map(|tag| (tag.key.as_str(), tag.value.as_str())));
     let asked_for =
         |series: &Series| series.measurement() == scope.measurement && scope.series.is_none_or(|only| only == *series);
@@ -224,10 +222,9 @@ mod tests {
 
     const SCOPE: Scope = Scope { measurement: 0, series: None, range: TimeRange::ALL };
 
-    fn row(series: u32, time: i64, values: &[Option<Value>]) -> v1::ResultRow {
+    fn row(series: u32, time: i64, values: &[Option<Value>]) -> ResultRow {
         let tags = Series(series).tags().map(|(key, value)| v1::Tag { key: key.into(), value });
-        let values = values.iter().map(|value| v1::Cell::from(value.clone())).collect();
-        v1::ResultRow { time: Some(time), tags: tags.into(), values }
+        ResultRow { time, tags: tags.into(), values: values.to_vec() }
     }
 
     #[test]

@@ -8,16 +8,14 @@ use meridian_client::Scan;
 use meridian_env::{Class, Context, Env, deadline, run};
 use meridian_proto::v1::query_reply::Part;
 use meridian_proto::{status_of, v1};
-use meridian_query::{Aggregate, Batch, Merge, Plan, Row, columns};
+use meridian_query::{Aggregate, Batch, Merge, Plan, columns};
 use meridian_types::{Code, Failure, FieldType};
-use prost::Message;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::Sender;
 use tonic::Status;
 
-/// Rows of one message, and their bytes; one row always goes.
-const MESSAGE_ROWS_MAX: usize = 1_024;
-const MESSAGE_BYTES_MAX: usize = 1 << 20;
+use super::rows::messages;
+
 /// Above this size, a batch is decoded by the threads for that.
 const INLINE_BYTES_MAX: usize = 64 << 10;
 
@@ -81,7 +79,7 @@ impl Gather {
             }
             let rows = self.merge.take().map_err(|error| Failure::new(error.code(), error.to_string()))?;
             count += rows.len() as u64;
-            for message in messages(rows) {
+            for message in messages(&self.plan, rows) {
                 if send(replies, Part::Rows(message)).await.is_err() {
                     return Ok(Err(Gone));
                 }
@@ -129,35 +127,10 @@ fn header(plan: &Plan) -> v1::QueryHeader {
     v1::QueryHeader { columns: columns(plan).into_iter().zip(types).map(column).collect() }
 }
 
-/// Cuts rows into messages.
-fn messages(rows: Vec<Row>) -> impl Iterator<Item = v1::ResultRows> {
-    let mut rows = rows.into_iter().map(row_out).peekable();
-    std::iter::from_fn(move || {
-        let mut bytes = rows.peek()?.encoded_len();
-        let mut message = Vec::new();
-        while let Some(row) = rows.next() {
-            message.push(row);
-            bytes += rows.peek().map_or(0, Message::encoded_len);
-            if message.len() == MESSAGE_ROWS_MAX || bytes > MESSAGE_BYTES_MAX {
-                break;
-            }
-        }
-        Some(v1::ResultRows { rows: message })
-    })
-}
-
-fn row_out(row: Row) -> v1::ResultRow {
-    v1::ResultRow {
-        time: Some(row.time.nanos()),
-        tags: row.tags.into_iter().map(|(key, value)| v1::Tag { key, value }).collect(),
-        values: row.values.into_iter().map(v1::Cell::from).collect(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use futures::FutureExt;
-    use meridian_types::{TimeRange, Timestamp, Value};
+    use meridian_types::TimeRange;
 
     use super::*;
 
@@ -192,19 +165,5 @@ mod tests {
                 "max(b) Float"
             ]
         );
-    }
-
-    #[test]
-    fn messages_are_cut_by_rows_and_by_bytes() {
-        let row = |text: usize| Row {
-            time: Timestamp::default(),
-            tags: Vec::new(),
-            values: vec![Some(Value::Str("x".repeat(text)))],
-        };
-        let sizes = |rows: Vec<Row>| messages(rows).map(|m| m.rows.len()).collect::<Vec<_>>();
-        assert_eq!(sizes(Vec::new()), [0_usize; 0]);
-        assert_eq!(sizes(vec![row(1); 2_500]), [1_024, 1_024, 452]);
-        assert_eq!(sizes(vec![row(400_000); 5]), [2, 2, 1]);
-        assert_eq!(sizes(vec![row(2_000_000), row(1)]), [1, 1], "a row that is larger goes alone");
     }
 }

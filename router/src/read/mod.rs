@@ -5,6 +5,7 @@
 
 mod gather; // batches to rows, streamed
 mod plan; // what was asked, checked against the map
+mod rows; // rows to messages
 
 use std::sync::Arc;
 

@@ -106,6 +106,7 @@ impl Asked {
             .aggregates(self.aggregates.iter().copied())
             .group_by(select.group_by.iter().cloned())
             .descending(select.descending)
+            .group_limit(select.group_limit)
             .limit(select.limit);
         Ok(plan.build()?)
     }

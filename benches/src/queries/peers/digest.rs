@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use meridian_proto::v1::cell::Value;
+use meridian_types::Value;
 
 use crate::queries::reference::Answer;
 
@@ -26,7 +26,7 @@ impl Digest {
             Value::F64(value) => *value,
             other => unreachable!("no field has {other:?}"),
         };
-        answer.rows.iter().flat_map(|row| &row.values).filter_map(|cell| cell.value.as_ref().map(number)).collect()
+        answer.rows.iter().flat_map(|row| &row.values).flatten().map(number).collect()
     }
 
     /// Whether it stands for the same values.
@@ -50,14 +50,13 @@ impl fmt::Display for Digest {
 
 #[cfg(test)]
 mod tests {
-    use meridian_proto::v1;
+    use meridian_proto::ResultRow;
 
     use super::*;
 
     #[test]
     fn a_sum_may_be_off_by_its_rounding_and_no_more() {
-        let cell = |value| v1::Cell { value: Some(value) };
-        let row = v1::ResultRow { values: vec![cell(Value::I64(7)), cell(Value::F64(0.5))], ..Default::default() };
+        let row = ResultRow { values: vec![Some(Value::I64(7)), Some(Value::F64(0.5))], ..Default::default() };
         let expected = Digest::of(&Answer { columns: Vec::new(), rows: vec![row.clone(), row] });
         assert_eq!(expected, Digest { values: 4, sum: 15.0 });
         assert!(Digest { sum: 15.0 + 1e-9, ..expected }.is_of(expected));

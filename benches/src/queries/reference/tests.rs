@@ -31,16 +31,13 @@ fn drawn(name: &str, hosts: &[u32], start: i64, end: i64) -> Drawn {
 
 /// Seconds, value of the tag `hostname`, and values.
 fn rows(answer: &Answer) -> Vec<(i64, String, Vec<f64>)> {
-    let number = |cell: &v1::Cell| match cell.value {
-        Some(Value::I64(value)) => value as f64,
-        Some(Value::F64(value)) => value,
-        ref other => panic!("{other:?}"),
+    let number = |cell: &Option<Value>| match cell {
+        Some(Value::I64(value)) => *value as f64,
+        Some(Value::F64(value)) => *value,
+        other => panic!("{other:?}"),
     };
-    let host =
-        |row: &v1::ResultRow| row.tags.iter().find(|tag| tag.key == "hostname").map_or("", |tag| &tag.value).into();
-    let row = |row: &v1::ResultRow| {
-        (row.time.expect("it has a time") / SECOND, host(row), row.values.iter().map(number).collect())
-    };
+    let host = |row: &ResultRow| row.tags.iter().find(|tag| tag.key == "hostname").map_or("", |tag| &tag.value).into();
+    let row = |row: &ResultRow| (row.time / SECOND, host(row), row.values.iter().map(number).collect());
     answer.rows.iter().map(row).collect()
 }
 
@@ -139,7 +136,7 @@ proptest! {
         let extent = Extent { hosts: 8, range: TimeRange::new(Timestamp::default(), end).expect("not empty") };
         let drawn = Drawn::new(named(kinds::ALL[which].name).expect("its name"), &Rng::from_seed(seed), extent);
         let answer = reference.answer(&drawn);
-        let all = |row: &v1::ResultRow| row.values.len() == drawn.kind.fields as usize;
+        let all = |row: &ResultRow| row.values.len() == drawn.kind.fields as usize;
         prop_assert!(answer.rows.iter().all(all) && answer.columns.len() == drawn.kind.fields as usize);
         let rows = rows(&answer);
         let places: Vec<_> = rows.iter().map(|(time, host, _)| (host.clone(), *time)).collect();

@@ -22,6 +22,8 @@ fn shaped(measurement: u8) -> Vec<Plan> {
         over(2, -20).descending(true).limit(Some(2)),
         over(3, -3).limit(Some(3)),
         over(3, -3).group_by(["host".to_owned()]).descending(true).limit(Some(3)),
+        over(2, -20).group_by(["host".to_owned()]).descending(true).group_limit(Some(1)),
+        over(3, -20).group_by(["host".to_owned()]).descending(true).group_limit(Some(3)).limit(Some(4)),
         counted(over(2, -20)).descending(true).limit(Some(2)),
         counted(over(3, -5)).limit(Some(1)),
         counted(over(3, -5)).group_by(["host".to_owned()]).limit(Some(4)),

@@ -36,15 +36,15 @@ fn all(literal: Value, column: &Column) -> [Vec<i64>; 6] {
 #[test]
 fn numbers_are_compared_exactly() {
     let none = Vec::new;
-    let whole = Column::I64(vec![Some(EXACT - 1), Some(EXACT), Some(EXACT + 1), None]);
+    let whole = Column::I64(Values::from_iter([Some(EXACT - 1), Some(EXACT), Some(EXACT + 1), None]));
     let expected = [vec![0], vec![0, 1], vec![2], vec![1, 2], vec![1], vec![0, 2]];
     assert_eq!(all(Value::F64(EXACT as f64), &whole), expected);
     assert_eq!(all(Value::U64(EXACT.cast_unsigned()), &whole), expected);
-    let floats = Column::F64(vec![Some(EXACT as f64), Some((EXACT + 2) as f64), None]);
+    let floats = Column::F64(Values::from_iter([Some(EXACT as f64), Some((EXACT + 2) as f64), None]));
     let between = [vec![0], vec![0], vec![1], vec![1], none(), vec![0, 1]];
     assert_eq!(all(Value::I64(EXACT + 1), &floats), between, "rounded it would be the first");
     assert_eq!(all(Value::I64(EXACT + 2), &floats), [vec![0], vec![0, 1], none(), vec![1], vec![1], vec![0]]);
-    let small = Column::I64(vec![Some(-3), Some(-2), Some(2), Some(3)]);
+    let small = Column::I64(Values::from_iter([Some(-3), Some(-2), Some(2), Some(3)]));
     let halves = [vec![0, 1, 2], vec![0, 1, 2], vec![3], vec![3], none(), vec![0, 1, 2, 3]];
     assert_eq!(all(Value::F64(2.5), &small), halves);
     assert_eq!(
@@ -56,8 +56,8 @@ fn numbers_are_compared_exactly() {
 #[test]
 fn literals_out_of_range_are_below_or_above_all() {
     let none = Vec::new;
-    let signed = Column::I64(vec![Some(i64::MIN), Some(i64::MAX)]);
-    let unsigned = Column::U64(vec![Some(0), Some(u64::MAX)]);
+    let signed = Column::I64(Values::from_iter([Some(i64::MIN), Some(i64::MAX)]));
+    let unsigned = Column::U64(Values::from_iter([Some(0), Some(u64::MAX)]));
     let below = [none(), none(), vec![0, 1], vec![0, 1], none(), vec![0, 1]];
     let above = [vec![0, 1], vec![0, 1], none(), none(), none(), vec![0, 1]];
     for literal in [Value::I64(-1), Value::F64(-0.5), Value::F64(-1e300), Value::F64(f64::NEG_INFINITY)] {
@@ -77,24 +77,24 @@ fn literals_out_of_range_are_below_or_above_all() {
 #[test]
 fn nan_fulfils_only_not_equal_and_zeros_are_one() {
     let none = Vec::new;
-    let floats = Column::F64(vec![Some(f64::NAN), Some(-0.0), Some(0.0), None, Some(f64::INFINITY)]);
+    let floats = Column::F64(Values::from_iter([Some(f64::NAN), Some(-0.0), Some(0.0), None, Some(f64::INFINITY)]));
     let zero = [none(), vec![1, 2], vec![4], vec![1, 2, 4], vec![1, 2], vec![0, 4]];
     for literal in [Value::F64(0.0), Value::F64(-0.0), Value::I64(0), Value::U64(0)] {
         assert_eq!(all(literal, &floats), zero);
     }
     let nan = |values| [none(), none(), none(), none(), none(), values];
     assert_eq!(all(Value::F64(f64::NAN), &floats), nan(vec![0, 1, 2, 4]));
-    assert_eq!(all(Value::F64(f64::NAN), &Column::I64(vec![Some(0), None])), nan(vec![0]));
+    assert_eq!(all(Value::F64(f64::NAN), &Column::I64(Values::from_iter([Some(0), None]))), nan(vec![0]));
     let infinite = [vec![1, 2], vec![1, 2, 4], none(), vec![4], vec![4], vec![0, 1, 2]];
     assert_eq!(all(Value::F64(f64::INFINITY), &floats), infinite);
 }
 
 #[test]
 fn booleans_and_strings_have_their_order() {
-    let booleans = Column::Bool(vec![Some(false), Some(true), None]);
+    let booleans = Column::Bool(Values::from_iter([Some(false), Some(true), None]));
     assert_eq!(all(Value::Bool(true), &booleans), [vec![0], vec![0, 1], vec![], vec![1], vec![1], vec![0]]);
     let text = |text: &str| Some(Arc::from(text));
-    let strings = Column::Str(vec![text(""), text("a"), None, text("ab"), text("b")]);
+    let strings = Column::Str(Values::from_iter([text(""), text("a"), None, text("ab"), text("b")]));
     let expected = [vec![0, 1], vec![0, 1, 3], vec![4], vec![3, 4], vec![3], vec![0, 1, 4]];
     assert_eq!(all(Value::Str("ab".into()), &strings), expected);
 }
@@ -107,11 +107,11 @@ fn a_field_without_any_value_fulfils_nothing_and_columns_of_conditions_are_cut_o
     let plan = plan.conditions(both).build().expect("valid");
     let read = [("a", FieldType::F64), ("b", FieldType::I64), ("c", FieldType::I64)];
     assert_eq!(plan.read_fields().collect::<Vec<_>>(), read);
-    let integers = |values: [i64; 3]| Some(Column::I64(values.map(Some).to_vec()));
+    let integers = |values: [i64; 3]| Some(Column::I64(values.into_iter().map(Some).collect()));
     let series =
         |c| SeriesRows { key: SeriesKey::default(), times: vec![5, 6, 7], columns: vec![None, integers([0, 1, 2]), c] };
     let found = Filter::new(&plan).apply(series(integers([0, 0, 1])));
-    assert_eq!((found.times, found.columns), (vec![6], vec![None, Some(Column::I64(vec![Some(1)]))]));
+    assert_eq!((found.times, found.columns), (vec![6], vec![None, Some(Column::I64(Values::from_iter([Some(1)])))]));
     assert_eq!(Filter::new(&plan).apply(series(None)).times, [] as [i64; 0]);
 }
 

@@ -3,7 +3,7 @@
 use meridian_types::{TimeRange, Timestamp};
 
 use super::*;
-use crate::{Aggregate, Window};
+use crate::{Aggregate, Values, Window};
 use crate::{BATCH_BYTES_MAX, Batch};
 
 fn plan(columns: &[FieldType], limit: Option<u64>) -> crate::PlanBuilder {
@@ -38,7 +38,7 @@ fn batches_are_cut_by_rows_and_by_bytes() {
     let strings = SeriesRows {
         key: key(0),
         times: (0..7).collect(),
-        columns: vec![Some(Column::Str(vec![Some(Arc::clone(&text)); 7]))],
+        columns: vec![Some(Column::Str(Values::from_iter(vec![Some(Arc::clone(&text)); 7])))],
     };
     let plan = plan(&[FieldType::Str], None).build().expect("valid");
     let batches: Vec<Batch> = execute(&plan, [strings].into_iter(), &Needed::of(&plan)).expect("runs").collect();
@@ -49,7 +49,7 @@ fn batches_are_cut_by_rows_and_by_bytes() {
 #[test]
 fn no_batch_when_there_is_nothing_to_say() {
     let empty = SeriesRows { key: key(0), times: vec![1], columns: vec![None] };
-    let null = SeriesRows { key: key(1), times: vec![1], columns: vec![Some(Column::I64(vec![None]))] };
+    let null = SeriesRows { key: key(1), times: vec![1], columns: vec![Some(Column::I64(Values::from_iter([None])))] };
     let raw = plan(&[FieldType::I64], None).build().expect("valid");
     assert_eq!(execute(&raw, [empty.clone(), null.clone()].into_iter(), &Needed::of(&raw)).expect("runs").count(), 0);
     let sums = second_windows(plan(&[FieldType::I64], None));
@@ -117,10 +117,10 @@ fn cells_are_counted_by_fields_and_text() {
         let plan = plan(&types, None).build().expect("valid");
         Source::new(&plan, SeriesRows { key: key(0), times: vec![1, 2], columns }).cells()
     };
-    let numbers = || Some(Column::I64(vec![Some(1), None]));
+    let numbers = || Some(Column::I64(Values::from_iter([Some(1), None])));
     assert_eq!(cells(vec![None]), 2, "times are held");
     assert_eq!(cells(vec![numbers(), None, numbers()]), 4);
-    assert_eq!(cells(vec![Some(Column::Str(vec![Some("x".repeat(160).into()), None]))]), 12);
+    assert_eq!(cells(vec![Some(Column::Str(Values::from_iter([Some("x".repeat(160).into()), None])))]), 12);
 }
 
 #[test]
@@ -146,7 +146,7 @@ fn a_row_that_no_message_can_carry_is_refused() {
     let row = || SeriesRows {
         key: key(0),
         times: vec![1],
-        columns: vec![Some(Column::Str(vec![Some(Arc::clone(&text))])); 16],
+        columns: vec![Some(Column::Str(Values::from_iter([Some(Arc::clone(&text))]))); 16],
     };
     for builder in [plan(&[FieldType::Str; 16], None), plan(&[FieldType::Str; 16], None).aggregates([Aggregate::Last])]
     {

@@ -76,9 +76,9 @@ fn plans() -> impl Strategy<Value = Plan> {
     let fields = prop::sample::subsequence(FIELDS.to_vec(), 1..=5);
     let window = prop::option::of((1_i64..20, 0_i64..30));
     let group_by = prop::sample::subsequence(vec!["region", "host", "none"], 0..=3).prop_shuffle();
-    let limit = prop::option::of(0_u64..12);
-    (aggregates, fields, window, group_by, any::<bool>(), limit, -40_i64..20, 1_i64..60, conditions()).prop_map(
-        |(aggregates, mut fields, window, group_by, descending, limit, start, length, conditions)| {
+    let limits = (prop::option::of(0_u64..12), prop::option::of(0_u64..4));
+    (aggregates, fields, window, group_by, any::<bool>(), limits, -40_i64..20, 1_i64..60, conditions()).prop_map(
+        |(aggregates, mut fields, window, group_by, descending, (limit, group_limit), start, length, conditions)| {
             fields.retain(|(_, t)| aggregates.iter().all(|a| a.supports(*t)));
             if fields.is_empty() {
                 fields.push(FIELDS[0]);
@@ -92,6 +92,7 @@ fn plans() -> impl Strategy<Value = Plan> {
                 .aggregates(aggregates)
                 .group_by(group_by.into_iter().map(str::to_owned))
                 .descending(descending)
+                .group_limit(group_limit)
                 .limit(limit)
                 .build()
                 .expect("valid")
@@ -205,10 +206,17 @@ fn reference(plan: &Plan, points: &[Point]) -> Result<Vec<Row>, ExecError> {
     let mut selected = selected(plan, points);
     selected.sort_by_key(|(t, key, _)| (*t, key.clone()));
     let limit = plan.limit.map_or(usize::MAX, |limit| limit as usize);
+    let mut of_group = BTreeMap::new();
+    let mut is_taken = |group: &[String]| {
+        let rows = of_group.entry(group.to_vec()).or_insert(0);
+        *rows += 1;
+        plan.group_limit.is_none_or(|limit| *rows <= limit)
+    };
     if plan.aggregates.is_empty() {
         selected.sort_by_key(|(t, key, _)| (group(key), order(*t), key.clone()));
-        let tags = |key: &SeriesKey| key.tags().map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
-        let row = |(t, key, values): (i64, SeriesKey, _)| Row { time: time(t), tags: tags(&key), values };
+        selected.retain(|(_, key, _)| is_taken(&group(key)));
+        let row =
+            |(t, key, values): (i64, SeriesKey, _)| Row { time: time(t), tags: Tags::Series(Arc::new(key)), values };
         return Ok(selected.into_iter().map(row).take(limit).collect());
     }
     let label = |t: i64| match plan.window {
@@ -225,10 +233,9 @@ fn reference(plan: &Plan, points: &[Point]) -> Result<Vec<Row>, ExecError> {
             reference_value(kind, values)
                 .map_err(|()| ExecError::SumOverflow { column: format!("sum({})", plan.fields[kind.field].0) })
         });
-        let tags = plan.group_by.iter().cloned().zip(group).collect();
-        Ok(Row { time: time(order(label)), tags, values: values.collect::<Result<_, _>>()? })
+        Ok(Row { time: time(order(label)), tags: Tags::Group(group.into()), values: values.collect::<Result<_, _>>()? })
     };
-    windows.into_iter().take(limit).map(row).collect()
+    windows.into_iter().filter(|((group, _), _)| is_taken(group)).take(limit).map(row).collect()
 }
 
 /// The aggregate of values in the order (time, series key).
@@ -401,7 +408,7 @@ fn an_overflow_past_the_limit_hurts_nobody() {
     let huge = |times: &[i64]| SeriesRows {
         key: SeriesKey::default(),
         times: times.to_vec(),
-        columns: vec![Some(Column::I64(vec![Some(i64::MAX); times.len()]))],
+        columns: vec![Some(Column::I64(crate::Values::from_iter(vec![Some(i64::MAX); times.len()])))],
     };
     let run = |limit| {
         let plan = Plan { limit, ..sums() };
