@@ -98,13 +98,10 @@ impl Router {
             let mut parts = client.query(select).await?.into_inner();
             let (mut rows, mut whole) = (Vec::new(), false);
             while let Some(part) = parts.message().await? {
-                match part.part {
-                    Some(v1::query_reply::Part::Rows(batch)) => {
-                        rows.extend(batch.into_rows().map_err(|error| Status::internal(error.to_string()))?);
-                    }
-                    Some(v1::query_reply::Part::End(_)) => whole = true,
-                    Some(v1::query_reply::Part::Header(_)) | None => {}
+                if let Some(batch) = part.rows {
+                    rows.extend(batch.into_rows().map_err(|error| Status::internal(error.to_string()))?);
                 }
+                whole |= part.end.is_some();
             }
             Ok(Response::new(whole.then_some(rows)))
         };

@@ -6,7 +6,6 @@ mod rows;
 #[cfg(test)]
 mod tests;
 
-use meridian_proto::v1::query_reply::Part;
 use meridian_proto::{ResultRow, v1};
 use meridian_types::{Code, Duration, Failure, TimeRange, Timestamp, parse_duration, parse_time};
 use tonic::Streaming;
@@ -124,9 +123,16 @@ pub(crate) async fn run(args: Args, server: &Server) -> Result<(), CliError> {
     let mut data = server.data().await?;
     let stream = server.ask(data.query(select)).await.map_err(|failure| about_database(failure, &db))?;
     let mut answer = Answer { stream: stream.into_inner(), server, rows: 0 };
-    let mut printer = Printer::new(format, layout.with(answer.header(&db).await?));
-    while let Some(rows) = answer.rows(&db).await? {
+    let mut part = answer.part(&db).await?;
+    let header = part.header.take().ok_or_else(|| malformed("does not begin with its header"))?;
+    let mut printer = Printer::new(format, layout.with(header));
+    loop {
+        let (rows, is_end) = answer.rows(part)?;
         output::print(printer.rows(rows)?)?;
+        if is_end {
+            break;
+        }
+        part = answer.part(&db).await?;
     }
     output::print(printer.end())?;
     output::say(&counted(answer.rows, "row"));
@@ -142,33 +148,25 @@ struct Answer<'a> {
 }
 
 impl Answer<'_> {
-    async fn header(&mut self, db: &str) -> Result<v1::QueryHeader, CliError> {
-        match self.part(db).await? {
-            Part::Header(header) => Ok(header),
-            _ => Err(malformed("does not begin with its header")),
-        }
+    async fn part(&mut self, db: &str) -> Result<v1::QueryReply, CliError> {
+        let next = self.server.ask(self.stream.message()).await.map_err(|failure| self.broken(failure, db))?;
+        let cut = || Failure::new(Code::Unreachable, "the answer broke off before its end");
+        next.ok_or_else(|| self.broken(cut(), db))
     }
 
-    /// The next rows, or none at the answer's end.
-    async fn rows(&mut self, db: &str) -> Result<Option<Vec<ResultRow>>, CliError> {
-        match self.part(db).await? {
-            Part::Header(_) => Err(malformed("has two headers")),
-            Part::Rows(rows) => {
-                let rows = rows.into_rows().map_err(|error| malformed(&format!("is none: {error}")))?;
-                self.rows += rows.len() as u64;
-                Ok(Some(rows))
+    /// The rows of a part, and whether it is the last one.
+    fn rows(&mut self, part: v1::QueryReply) -> Result<(Vec<ResultRow>, bool), CliError> {
+        if part.header.is_some() {
+            return Err(malformed("has two headers"));
+        }
+        let rows = part.rows.unwrap_or_default().into_rows();
+        let rows = rows.map_err(|error| malformed(&format!("cannot be read: {error}")))?;
+        self.rows += rows.len() as u64;
+        match part.end {
+            Some(end) if end.rows != self.rows => {
+                Err(malformed(&format!("has {} rows and its end says {}", self.rows, end.rows)))
             }
-            Part::End(end) if end.rows == self.rows => Ok(None),
-            Part::End(end) => Err(malformed(&format!("has {} rows and its end says {}", self.rows, end.rows))),
-        }
-    }
-
-    async fn part(&mut self, db: &str) -> Result<Part, CliError> {
-        let next = self.server.ask(self.stream.message()).await;
-        match next.map_err(|failure| self.broken(failure, db))? {
-            Some(v1::QueryReply { part: Some(part) }) => Ok(part),
-            Some(v1::QueryReply { part: None }) => Err(malformed("has a part that this version does not know")),
-            None => Err(self.broken(Failure::new(Code::Unreachable, "the answer broke off before its end"), db)),
+            end => Ok((rows, end.is_some())),
         }
     }
 

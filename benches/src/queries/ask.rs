@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use meridian_env::{Env, deadline};
 use meridian_proto::v1::data_client::DataClient;
-use meridian_proto::v1::query_reply::Part;
 use meridian_proto::{failure_of, v1};
 use meridian_types::Failure;
 use prost::Message as _;
@@ -62,17 +61,17 @@ impl Asker {
         let mut bytes = 0;
         let mut client = DataClient::new(self.channel.clone());
         let mut parts = self.wait(client.query(select)).await?.into_inner();
-        let Part::Header(header) = self.part(&mut parts, &mut bytes).await? else {
-            return Err(AskError::Malformed("does not begin with its header"));
-        };
-        let mut messages = Vec::new();
-        let end = loop {
-            match self.part(&mut parts, &mut bytes).await? {
-                Part::Header(_) => return Err(AskError::Malformed("has two headers")),
-                Part::Rows(rows) => messages.push(rows),
-                Part::End(end) => break end,
+        let (mut header, mut messages, mut end) = (None, Vec::new(), None);
+        while end.is_none() {
+            let part = self.part(&mut parts, &mut bytes).await?;
+            match (header.is_some(), part.header) {
+                (false, Some(found)) => header = Some(found),
+                (true, None) => {}
+                _ => return Err(AskError::Malformed("does not have its header in its first part")),
             }
-        };
+            messages.extend(part.rows);
+            end = part.end;
+        }
         if self.wait(parts.message()).await?.is_some() {
             return Err(AskError::Malformed("goes on behind its end"));
         }
@@ -81,18 +80,18 @@ impl Asker {
         for message in messages {
             rows.extend(message.into_rows().map_err(|_| AskError::Malformed("has columns that do not fit together"))?);
         }
-        if end.rows != rows.len() as u64 {
+        if end.is_none_or(|end| end.rows != rows.len() as u64) {
             return Err(AskError::Malformed("has not the rows that its end counts"));
         }
-        Ok(Asked { answer: Answer { columns: header.columns, rows }, took, bytes })
+        Ok(Asked { answer: Answer { columns: header.unwrap_or_default().columns, rows }, took, bytes })
     }
 
-    async fn part(&self, parts: &mut Streaming<v1::QueryReply>, bytes: &mut u64) -> Result<Part, AskError> {
+    async fn part(&self, parts: &mut Streaming<v1::QueryReply>, bytes: &mut u64) -> Result<v1::QueryReply, AskError> {
         let reply = self.wait(parts.message()).await?.ok_or(AskError::Malformed("ended before its end"))?;
         if self.counts_bytes {
             *bytes += reply.encoded_len() as u64;
         }
-        reply.part.ok_or(AskError::Malformed("has a part that this version does not know"))
+        Ok(reply)
     }
 
     async fn wait<T>(&self, call: impl Future<Output = Result<T, tonic::Status>>) -> Result<T, AskError> {

@@ -276,13 +276,13 @@ impl People {
                 v1::Select { database: DATABASE.into(), measurement: measurement.clone(), ..Default::default() };
             let (_, rows) = call::query(&self.env, connect(&self.env, &address(via)), select).await?;
             for row in rows {
-                let tags = row.tags.into_iter().map(|tag| (tag.key, tag.value)).collect();
+                let tags = row.tags.iter().map(|tag| (tag.key.clone(), tag.value.clone())).collect();
                 let (key, value) = ((measurement.clone(), tags), row.values.into_iter().find_map(number));
-                let (Some(time), Some(value)) = (row.time, value) else {
-                    return Ok(Err(unlike(format!("a row of {key:?} has no time or no value"))));
+                let Some(value) = value else {
+                    return Ok(Err(unlike(format!("a row of {key:?} has no value"))));
                 };
-                if all.insert((key.clone(), time), value).is_some() {
-                    return Ok(Err(unlike(format!("{key:?} has two rows at {time} ns"))));
+                if all.insert((key.clone(), row.time), value).is_some() {
+                    return Ok(Err(unlike(format!("{key:?} has two rows at {} ns", row.time))));
                 }
             }
         }

@@ -7,7 +7,6 @@ use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::try_join_all;
 use meridian_env::{Clock, Context, Instant, deadline};
-use meridian_proto::v1::scan_reply::Part;
 use meridian_proto::{failure_of, v1};
 use meridian_types::{Code, DatabaseId, Failure, Kind, NodeId, ShardId, Witness};
 
@@ -18,6 +17,10 @@ use crate::cluster::{Cluster, Tried};
 pub struct Scan {
     /// Which shards answer, and up to where in its log each sees.
     pub witnesses: Vec<Witness>,
+    /// What came with them.
+    first: Option<v1::ScanReply>,
+    /// Whether the last part has come.
+    ended: bool,
     replies: tonic::Streaming<v1::ScanReply>,
     clock: Arc<dyn Clock>,
     deadline: Instant,
@@ -26,19 +29,25 @@ pub struct Scan {
 impl Scan {
     /// The next batch, as `crates/query` encodes it; `None` when the answer is whole.
     pub async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
-        match self.part().await? {
-            Part::Batch(batch) => Ok(Some(batch)),
-            Part::End(_) => Ok(None),
-            Part::Start(_) => Err(Failure::new(Code::Internal, "a node began its answer twice")),
+        while !self.ended {
+            let part = match self.first.take() {
+                Some(part) => part,
+                None => self.part().await?,
+            };
+            self.ended = part.end;
+            if !part.batch.is_empty() {
+                return Ok(Some(part.batch));
+            }
         }
+        Ok(None)
     }
 
-    async fn part(&mut self) -> Result<Part, Failure> {
+    async fn part(&mut self) -> Result<v1::ScanReply, Failure> {
         let next = deadline(&*self.clock, self.deadline, self.replies.message()).await;
         let late = |_| Failure::new(Code::Unreachable, "the answer did not arrive before the deadline");
         let reply = next.map_err(late)?.map_err(|status| failure_of(&status, false))?;
         let cut = || Failure::new(Code::Unreachable, "a node's answer broke off");
-        reply.and_then(|r| r.part).ok_or_else(cut)
+        reply.ok_or_else(cut)
     }
 }
 
@@ -136,11 +145,11 @@ impl Cluster {
         let mut client = self.inner.channels.scans(&address);
         // A read changes nothing: whatever broke, it may be asked again.
         let replies = client.scan(request).await.map_err(|s| Tried::status(&s, false))?.into_inner();
-        let mut scan = Scan { witnesses: Vec::new(), replies, clock, deadline: context.deadline };
-        let first = scan.replies.message().await.map_err(|s| Tried::status(&s, false))?;
-        if let Some(Part::Start(start)) = first.and_then(|r| r.part) {
-            scan.witnesses = start.witnesses.into_iter().map(Witness::from).collect();
-        }
+        let deadline = context.deadline;
+        let mut scan = Scan { witnesses: Vec::new(), first: None, ended: false, replies, clock, deadline };
+        scan.first = scan.replies.message().await.map_err(|s| Tried::status(&s, false))?;
+        let start = scan.first.as_mut().and_then(|first| first.start.take()).unwrap_or_default();
+        scan.witnesses = start.witnesses.into_iter().map(Witness::from).collect();
         if scan.witnesses.iter().map(|witness| witness.shard).ne(shards.iter().copied()) {
             let failure = Failure::new(Code::Unreachable, "an answer did not begin with the witness of each shard");
             return Err(Tried { failure, leader: None });

@@ -41,6 +41,11 @@ impl Batches {
         Self::new(plan, Box::new(Merged::new(plan, parts)))
     }
 
+    /// How many rows are left at most, if that is known.
+    pub fn rows_at_most(&self) -> Option<usize> {
+        self.entries.size_hint().1
+    }
+
     /// Whether all of them have been taken.
     pub fn is_done(&mut self) -> bool {
         self.entries.peek().is_none()
@@ -115,5 +120,12 @@ impl Iterator for Merged {
             entry.merge(other, &self.kinds);
         }
         Some(entry)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        // Without a limit, and of rows that nobody has counted, there may be as many as a number holds.
+        let add =
+            |sum: usize, part: &Peekable<Take<Entries>>| part.size_hint().1.and_then(|rows| sum.checked_add(rows));
+        (0, self.parts.iter().try_fold(0, add))
     }
 }

@@ -29,6 +29,7 @@ use parking_lot::Mutex;
 use tonic::metadata::MetadataMap;
 use tonic::transport::Channel;
 
+use crate::confirm::Pace;
 use crate::entry;
 use crate::log::GroupLog;
 use crate::snapshot::{self, Snapshot, SnapshotData, Transfers};
@@ -63,13 +64,22 @@ pub(crate) struct Peers {
     node: NodeId,
     /// How long a confirmation is waited for.
     patience: Duration,
+    pace: Pace,
     addresses: Mutex<BTreeMap<NodeId, Arc<str>>>,
     channels: Mutex<BTreeMap<(NodeId, Purpose), Open>>,
 }
 
 impl Peers {
     pub(crate) fn new(env: Env, cluster: Arc<str>, node: NodeId, patience: Duration) -> Self {
-        Self { env, cluster, node, patience, addresses: Mutex::default(), channels: Mutex::default() }
+        Self {
+            env,
+            cluster,
+            node,
+            patience,
+            pace: Pace::default(),
+            addresses: Mutex::default(),
+            channels: Mutex::default(),
+        }
     }
 
     /// From the next call on, `node` is reached at `address`.
@@ -79,6 +89,15 @@ impl Peers {
 
     pub(crate) fn cluster(&self) -> &str {
         &self.cluster
+    }
+
+    pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
+        &self.env.clock
+    }
+
+    /// How long each node takes to confirm.
+    pub(crate) fn pace(&self) -> &Pace {
+        &self.pace
     }
 
     pub(crate) fn node(&self) -> NodeId {

@@ -148,15 +148,14 @@ pub async fn query(env: &Env, channel: Channel, select: v1::Select) -> Result<An
         let mut replies = client.query(select).await?.into_inner();
         let (mut columns, mut rows) = (Vec::new(), Vec::new());
         while let Some(reply) = replies.message().await? {
-            match reply.part {
-                Some(v1::query_reply::Part::Header(header)) => {
-                    columns = header.columns.into_iter().map(|column| column.name).collect();
-                }
-                Some(v1::query_reply::Part::Rows(part)) => {
-                    rows.extend(part.into_rows().map_err(|error| Status::internal(error.to_string()))?);
-                }
-                Some(v1::query_reply::Part::End(_)) => return Ok(Response::new((columns, rows))),
-                None => {}
+            if let Some(header) = reply.header {
+                columns = header.columns.into_iter().map(|column| column.name).collect();
+            }
+            if let Some(part) = reply.rows {
+                rows.extend(part.into_rows().map_err(|error| Status::internal(error.to_string()))?);
+            }
+            if reply.end.is_some() {
+                return Ok(Response::new((columns, rows)));
             }
         }
         Err(Status::unavailable("the answer broke off"))

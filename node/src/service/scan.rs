@@ -4,22 +4,25 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use futures::StreamExt;
-use futures::future::try_join_all;
+use futures::future::{try_join, try_join_all};
 use futures::stream::BoxStream;
+use futures::{FutureExt, StreamExt};
 use meridian_engine::StoreError;
 use meridian_env::{Class, Instant, run};
 use meridian_proto::v1;
-use meridian_proto::v1::scan_reply::Part;
 use meridian_query::{Batches, Needed, Plan, execute};
-use meridian_raft::{Group, JobError, ReadError};
+use meridian_raft::{Group, JobError, ReadError, Unread};
 use meridian_types::{Code, DatabaseId, Failure, NodeId, ShardId, Witness};
 use tonic::Status;
 
 use super::{Node, deadline_in, moved};
 use crate::shard::Shard;
 
-/// Answers a scan: the witnesses, then batches as the caller takes them, then the end.
+/// Rows that are made into a batch where the call is served: what a handover to the threads for scans costs is more than they do.
+const INLINE_ROWS_MAX: usize = 1_024;
+
+/// Answers a scan: the witnesses, then batches as the caller takes them. The shards are read while their leaders are confirmed, and
+/// nothing is told before they are.
 pub(super) async fn serve(
     node: &Node,
     request: v1::ScanRequest,
@@ -34,7 +37,10 @@ pub(super) async fn serve(
     let plan = Plan::decode(&request.plan).map_err(|e| plain(Failure::new(e.code(), e.to_string())))?;
     let (plan, database) = (Arc::new(plan), DatabaseId(request.database));
     let context = node.context(deadline_in(&node.env, request.deadline_ms), &request.traceparent);
-    Group::read_indexes(&groups, context.deadline).await.map_err(|(spec, error)| {
+    if groups.is_empty() {
+        return Err(plain(Failure::new(Code::BadRequest, "a scan names no shard")));
+    }
+    let refused = |(spec, error): Unread| {
         let shard = ShardId(spec.group.0);
         match error {
             ReadError::Moved(leader) => moved(&shard, leader),
@@ -42,28 +48,39 @@ pub(super) async fn serve(
                 plain(Failure::new(Code::NoLeader, format!("{shard}: {why}")).retry_after_ms(100))
             }
         }
-    })?;
+    };
+    let (_, confirming) = Group::read_indexes(&groups, context.deadline).await.map_err(refused)?;
     let scans = groups.into_iter().map(|group| scan(node, group, database, Arc::clone(&plan), context.deadline));
-    let (witnesses, answers): (Vec<_>, _) = try_join_all(scans).await.map_err(plain)?.into_iter().unzip();
+    let scans = try_join_all(scans).map(|scans| scans.map_err(plain));
+    let (scans, ()) = try_join(scans, confirming.map(|confirmed| confirmed.map_err(refused))).await?;
+    let (witnesses, answers): (Vec<Witness>, _) = scans.into_iter().unzip();
     for Witness { shard, index, .. } in &witnesses {
         tracing::debug!(%shard, %index, "reads");
     }
-    let start = Part::Start(v1::Witnesses { witnesses: witnesses.into_iter().map(Into::into).collect() });
-    let mut answer = Batches::merged(&plan, answers);
+    let start = v1::Witnesses { witnesses: witnesses.into_iter().map(Into::into).collect() };
+    let answer = Batches::merged(&plan, answers);
     let work = Arc::clone(&node.env.work);
-    let batches = futures::stream::unfold((!answer.is_done()).then_some(answer), move |left| {
+    let parts = futures::stream::unfold(Some((Some(start), answer)), move |left| {
         let work = Arc::clone(&work);
-        async move { run(&*work, Class::Scan, || left.and_then(take)).await }
+        async move {
+            let (start, answer) = left?;
+            let is_small = answer.rows_at_most().is_some_and(|rows| rows <= INLINE_ROWS_MAX);
+            let (batch, left) = match is_small {
+                true => take(answer),
+                false => run(&*work, Class::Scan, || take(answer)).await,
+            };
+            let part = v1::ScanReply { start, batch: batch.into(), end: left.is_none() };
+            Some((Ok(part), left.map(|left| (None, left))))
+        }
     });
-    let parts = futures::stream::iter([start]).chain(batches.map(|batch| Part::Batch(batch.into())));
-    let parts = parts.chain(futures::stream::iter([Part::End(true)]));
-    Ok(parts.map(|part| Ok(v1::ScanReply { part: Some(part) })).boxed())
+    Ok(parts.boxed())
 }
 
-/// The next batch, and what is left behind it.
-fn take(mut answer: Batches) -> Option<(Vec<u8>, Option<Batches>)> {
-    let batch = answer.next()?.encode();
-    Some((batch, (!answer.is_done()).then_some(answer)))
+/// The next batch, empty if there is none, and what is left behind it.
+fn take(mut answer: Batches) -> (Vec<u8>, Option<Batches>) {
+    let batch = answer.next().map(|batch| batch.encode()).unwrap_or_default();
+    let is_done = answer.is_done();
+    (batch, (!is_done).then_some(answer))
 }
 
 /// One shard's answer, and up to where in its log it sees.

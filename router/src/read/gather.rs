@@ -6,7 +6,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use meridian_client::Scan;
 use meridian_env::{Class, Context, Env, deadline, run};
-use meridian_proto::v1::query_reply::Part;
 use meridian_proto::{status_of, v1};
 use meridian_query::{Aggregate, Batch, Merge, Plan, columns};
 use meridian_types::{Code, Failure, FieldType};
@@ -64,9 +63,8 @@ impl Gather {
     }
 
     async fn send_parts(&mut self, env: &Env, replies: &Replies) -> Result<Result<u64, Gone>, Failure> {
-        if send(replies, Part::Header(header(&self.plan))).await.is_err() {
-            return Ok(Err(Gone));
-        }
+        // What is not sent yet: a short answer is one message.
+        let mut reply = v1::QueryReply { header: Some(header(&self.plan)), ..Default::default() };
         let mut count = 0;
         while !self.merge.done() {
             if let Some(input) = self.merge.wants() {
@@ -79,16 +77,19 @@ impl Gather {
             }
             let rows = self.merge.take().map_err(|error| Failure::new(error.code(), error.to_string()))?;
             count += rows.len() as u64;
-            for message in messages(&self.plan, rows) {
-                if send(replies, Part::Rows(message)).await.is_err() {
+            let mut messages = messages(&self.plan, rows).peekable();
+            while let Some(rows) = messages.next() {
+                reply.rows = Some(rows);
+                let is_last = messages.peek().is_none() && self.merge.done();
+                if !is_last && send(replies, std::mem::take(&mut reply)).await.is_err() {
                     return Ok(Err(Gone));
                 }
             }
         }
         let witnesses = self.scans.iter().flat_map(|scan| &scan.witnesses);
         let witnesses = witnesses.map(|witness| (*witness).into()).collect();
-        let sent = send(replies, Part::End(v1::QueryEnd { witnesses, rows: count })).await;
-        Ok(sent.map(|()| count))
+        reply.end = Some(v1::QueryEnd { witnesses, rows: count });
+        Ok(send(replies, reply).await.map(|()| count))
     }
 
     async fn decode(&self, env: &Env, bytes: Bytes) -> Result<Batch, Failure> {
@@ -109,8 +110,8 @@ async fn unless_gone<T>(replies: &Replies, waiting: impl Future<Output = T>) -> 
     }
 }
 
-async fn send(replies: &Replies, part: Part) -> Result<(), Gone> {
-    replies.send(Ok(v1::QueryReply { part: Some(part) })).await.map_err(|_| Gone)
+async fn send(replies: &Replies, reply: v1::QueryReply) -> Result<(), Gone> {
+    replies.send(Ok(reply)).await.map_err(|_| Gone)
 }
 
 fn header(plan: &Plan) -> v1::QueryHeader {

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use futures::stream::BoxStream;
 use meridian_proto::ResultRow;
-use meridian_types::{TimeRange, Timestamp, Value};
+use meridian_types::{TimeRange, Value};
 use tonic::{Request, Response, Status};
 
 use super::*;
 use crate::queries::draw::HOST_TAG;
 use crate::queries::kinds::named;
 
-type Script = dyn Fn(v1::Select) -> Vec<Part> + Send + Sync;
+type Script = dyn Fn(v1::Select) -> Vec<v1::QueryReply> + Send + Sync;
 
 struct Played(Arc<Script>);
 
@@ -38,13 +38,16 @@ impl v1::data_server::Data for Played {
 
     async fn query(&self, request: Request<v1::Select>) -> Result<Response<Self::QueryStream>, Status> {
         let parts = (self.0)(request.into_inner());
-        let replies: Vec<_> = parts.into_iter().map(|part| Ok(v1::QueryReply { part: Some(part) })).collect();
+        let replies: Vec<_> = parts.into_iter().map(Ok).collect();
         Ok(Response::new(Box::pin(futures::stream::iter(replies))))
     }
 }
 
 /// Asks a router that plays `script` for an execution of the type.
-fn ask(name: &str, script: impl Fn(v1::Select) -> Vec<Part> + Send + Sync + 'static) -> Result<Asked, AskError> {
+fn ask(
+    name: &str,
+    script: impl Fn(v1::Select) -> Vec<v1::QueryReply> + Send + Sync + 'static,
+) -> Result<Asked, AskError> {
     let env = meridian_env::real::env().expect("threads start");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let drawn = Drawn { kind: named(name).expect("it is there"), hosts: BTreeSet::new(), range: TimeRange::ALL };
@@ -58,9 +61,9 @@ fn ask(name: &str, script: impl Fn(v1::Select) -> Vec<Part> + Send + Sync + 'sta
     })
 }
 
-fn header() -> Part {
+fn header() -> v1::QueryReply {
     let column = v1::Column { name: "usage_user".into(), r#type: v1::FieldType::Integer.into() };
-    Part::Header(v1::QueryHeader { columns: vec![column] })
+    v1::QueryReply { header: Some(v1::QueryHeader { columns: vec![column] }), ..Default::default() }
 }
 
 fn row(host: &str, time: i64, value: i64) -> ResultRow {
@@ -71,15 +74,15 @@ fn row(host: &str, time: i64, value: i64) -> ResultRow {
     }
 }
 
-fn rows(rows: &[ResultRow]) -> Part {
-    Part::Rows(rows.iter().cloned().collect())
+fn rows(rows: &[ResultRow]) -> v1::QueryReply {
+    v1::QueryReply { rows: Some(rows.iter().cloned().collect()), ..Default::default() }
 }
 
-fn end(rows: u64) -> Part {
-    Part::End(v1::QueryEnd { witnesses: Vec::new(), rows })
+fn end(rows: u64) -> v1::QueryReply {
+    v1::QueryReply { end: Some(v1::QueryEnd { witnesses: Vec::new(), rows }), ..Default::default() }
 }
 
-fn whole(all: &[ResultRow]) -> Vec<Part> {
+fn whole(all: &[ResultRow]) -> Vec<v1::QueryReply> {
     vec![header(), rows(all), end(all.len() as u64)]
 }
 
@@ -89,9 +92,12 @@ fn only_a_whole_answer_is_one() {
     let asked = ask("cpu-max-all-1", move |_| whole(&one)).expect("it is whole");
     assert_eq!((asked.answer.rows.len(), asked.answer.columns.len()), (1, 1));
     assert!(asked.bytes > 0);
+    let short = v1::QueryReply { end: end(0).end, ..header() };
+    let asked = ask("cpu-max-all-1", move |_| vec![short.clone()]).expect("it is whole");
+    assert!(asked.answer.rows.is_empty() && asked.answer.columns.len() == 1);
     let uneven = v1::ResultRows { times: vec![0], ..Default::default() };
-    let broken: [Vec<Part>; 7] = [
-        vec![header(), Part::Rows(uneven), end(1)],
+    let broken: [Vec<v1::QueryReply>; 7] = [
+        vec![header(), v1::QueryReply { rows: Some(uneven), ..Default::default() }, end(1)],
         vec![],
         vec![end(0)],
         vec![header(), rows(&[row("a", 0, 1)])],

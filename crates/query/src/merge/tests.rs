@@ -182,7 +182,12 @@ fn answer(
         parts[number % nodes].push(batches);
     }
     let sent = |batch: Batch| Batch::decode(plan, &batch.encode()).expect("what was encoded");
-    let node = |parts: Vec<Batches>| Batches::merged(plan, parts).rows_max(rows_max).map(sent);
+    let node = |parts: Vec<Batches>| {
+        let merged = Batches::merged(plan, parts).rows_max(rows_max);
+        let (mut left, is_known) = (merged.rows_at_most().unwrap_or(usize::MAX), merged.rows_at_most().is_some());
+        assert!(is_known || plan.is_raw(), "windows are counted");
+        merged.map(sent).inspect(move |batch| left = left.checked_sub(batch.len()).expect("no more than said"))
+    };
     let mut inputs: Vec<_> = parts.into_iter().map(node).collect();
     for (input, batches) in inputs.iter_mut().enumerate() {
         batches.take(ahead).for_each(|batch| merge.push(input, batch));

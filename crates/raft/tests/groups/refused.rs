@@ -18,7 +18,7 @@ use crate::node::{CLUSTER, Node};
 pub(crate) type Identity<'a> = [(&'static str, &'a str); 4];
 
 pub(crate) const RIGHT: Identity<'static> =
-    [("meridian-cluster", CLUSTER), ("meridian-to", "1"), ("meridian-protocol", "2"), ("meridian-from", "2")];
+    [("meridian-cluster", CLUSTER), ("meridian-to", "1"), ("meridian-protocol", "3"), ("meridian-from", "2")];
 
 pub(crate) fn request<T>(identity: &Identity<'_>, message: T) -> Request<T> {
     let mut request = Request::new(message);
@@ -77,12 +77,12 @@ async fn check(client: &mut PeerClient<Channel>) {
         (
             [cluster, to, ("meridian-protocol", "1"), from],
             Code::WrongVersion,
-            r#"peer speaks protocol version "1", this node speaks 2"#,
+            r#"peer speaks protocol version "1", this node speaks 3"#,
         ),
         (
             [cluster, to, ("meridian-other", "1"), from],
             Code::WrongVersion,
-            r#"peer speaks protocol version "", this node speaks 2"#,
+            r#"peer speaks protocol version "", this node speaks 3"#,
         ),
         (
             [cluster, to, protocol, ("meridian-from", "1")],
