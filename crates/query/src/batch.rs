@@ -170,30 +170,38 @@ fn read_entry(
 ) -> Result<Entry, DecodeError> {
     let (order, number) = (reader.i64("a row")?, reader.u32("a row")? as usize);
     let (group, key) = reader.check(places.get(number), "a row's series or group")?;
-    let cells = kinds.iter().map(|kind| Cell::take(*kind, reader, keys)).collect::<Result<Vec<_>, _>>()?;
+    // Collected as a `Result`, the cells of a row would be moved as they become more.
+    let mut cells = Vec::with_capacity(kinds.len());
+    for kind in kinds {
+        cells.push(Cell::take(*kind, reader, keys)?);
+    }
     Ok(Entry { place: Place { group: Arc::clone(group), order, key: Arc::clone(key) }, cells })
 }
 
-/// Numbers things in the order of their first use.
-struct Numbers<T> {
-    numbers: BTreeMap<T, u32>,
-    list: Vec<T>,
+/// Numbers shared things in the order of their first use. Equal ones that do not share their memory have numbers of their own.
+struct Numbers<T: ?Sized> {
+    by_address: BTreeMap<usize, u32>,
+    list: Vec<Arc<T>>,
+    last: (usize, u32),
 }
 
-impl<T: Ord + Clone> Numbers<T> {
-    fn number(&mut self, thing: &T) -> u32 {
-        if let Some(number) = self.numbers.get(thing) {
-            return *number;
+impl<T: ?Sized> Numbers<T> {
+    fn number(&mut self, thing: &Arc<T>) -> u32 {
+        let address = Arc::as_ptr(thing).addr();
+        if self.last.0 != address {
+            let number = *self.by_address.entry(address).or_insert_with(|| {
+                self.list.push(Arc::clone(thing));
+                self.list.len() as u32 - 1
+            });
+            self.last = (address, number);
         }
-        let number = self.list.len() as u32;
-        self.numbers.insert(thing.clone(), number);
-        self.list.push(thing.clone());
-        number
+        self.last.1
     }
 }
 
-impl<T> Default for Numbers<T> {
+impl<T: ?Sized> Default for Numbers<T> {
     fn default() -> Self {
-        Self { numbers: BTreeMap::new(), list: Vec::new() }
+        // Nothing lies at address 0.
+        Self { by_address: BTreeMap::new(), list: Vec::new(), last: (0, 0) }
     }
 }

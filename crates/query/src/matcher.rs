@@ -55,7 +55,17 @@ pub struct Matcher {
     tag: String,
     op: MatchOp,
     value: String,
-    regex: Option<Regex>,
+    test: Test,
+}
+
+/// What a value of the tag is held against.
+#[derive(Clone, Debug)]
+enum Test {
+    /// The text itself.
+    Same,
+    /// Each of some texts, in order: what most patterns list, and what takes no compiling.
+    OneOf(Vec<String>),
+    Pattern(Regex),
 }
 
 impl Matcher {
@@ -66,11 +76,16 @@ impl Matcher {
         if !name_is_valid(&tag) {
             return Err(PlanError::BadName { what: "tags", name: tag });
         }
-        let regex = match op {
-            MatchOp::Eq | MatchOp::NotEq => None,
-            MatchOp::Re | MatchOp::NotRe => Some(compile(&tag, &value)?),
+        let test = match op {
+            MatchOp::Eq | MatchOp::NotEq => Test::Same,
+            MatchOp::Re | MatchOp::NotRe => Test::of(&tag, &value)?,
         };
-        Ok(Self { tag, op, value, regex })
+        Ok(Self { tag, op, value, test })
+    }
+
+    /// Whether it takes long to make one of these, because a pattern must be compiled.
+    pub fn is_compiled(op: MatchOp, value: &str) -> bool {
+        matches!(op, MatchOp::Re | MatchOp::NotRe) && !is_list(value)
     }
 
     /// The tag's name.
@@ -95,7 +110,11 @@ impl Matcher {
 
     /// Whether a series with this value of the tag fulfils the condition; a missing tag is the empty string.
     pub fn matches_value(&self, value: &str) -> bool {
-        let holds = self.regex.as_ref().map_or(self.value == value, |regex| regex.is_match(value));
+        let holds = match &self.test {
+            Test::Same => self.value == value,
+            Test::OneOf(texts) => texts.binary_search_by(|text| text.as_str().cmp(value)).is_ok(),
+            Test::Pattern(regex) => regex.is_match(value),
+        };
         holds == matches!(self.op, MatchOp::Eq | MatchOp::Re)
     }
 }
@@ -108,10 +127,27 @@ impl PartialEq for Matcher {
 
 impl Eq for Matcher {}
 
-fn compile(tag: &str, pattern: &str) -> Result<Regex, PlanError> {
-    if pattern.len() > PATTERN_BYTES_MAX {
-        return Err(PlanError::PatternTooLong { tag: tag.to_owned(), bytes: pattern.len(), limit: PATTERN_BYTES_MAX });
+impl Test {
+    fn of(tag: &str, pattern: &str) -> Result<Self, PlanError> {
+        if pattern.len() > PATTERN_BYTES_MAX {
+            let (tag, bytes) = (tag.to_owned(), pattern.len());
+            return Err(PlanError::PatternTooLong { tag, bytes, limit: PATTERN_BYTES_MAX });
+        }
+        if !is_list(pattern) {
+            return compile(tag, pattern).map(Self::Pattern);
+        }
+        let mut texts: Vec<String> = pattern.split('|').map(str::to_owned).collect();
+        texts.sort_unstable();
+        Ok(Self::OneOf(texts))
     }
+}
+
+/// Whether a pattern does no more than list texts: it has no character with a meaning but `|`.
+fn is_list(pattern: &str) -> bool {
+    !pattern.contains(['\\', '.', '+', '*', '?', '(', ')', '[', ']', '{', '}', '^', '$'])
+}
+
+fn compile(tag: &str, pattern: &str) -> Result<Regex, PlanError> {
     let build = |text: &str| {
         RegexBuilder::new(text)
             .size_limit(PATTERN_COMPILED_BYTES_MAX)
@@ -146,9 +182,22 @@ mod tests {
             (MatchOp::Re, ".*", true, true),
             (MatchOp::NotRe, "eb", true, true),
             (MatchOp::NotRe, "web-a|", false, false),
+            (MatchOp::Re, "x|web-a|web-a", true, false),
+            (MatchOp::Re, "web-a|x.*", true, false),
+            (MatchOp::Re, "|", false, true),
         ] {
             let matcher = Matcher::new("host", op, value).expect("valid");
             assert_eq!((matcher.matches(&a), matcher.matches(&none)), (with, without), "host{op}{value:?}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_list_is_what_it_would_be_compiled_to(pattern in "[a-c|#&~ -]{0,8}", value in "[a-c#&~ -]{0,3}") {
+            proptest::prop_assert!(is_list(&pattern));
+            let (list, regex) = (Matcher::new("host", MatchOp::Re, &*pattern), compile("host", &pattern));
+            let (list, regex) = (list.expect("valid"), regex.expect("valid"));
+            proptest::prop_assert_eq!(list.matches_value(&value), regex.is_match(&value));
         }
     }
 

@@ -187,14 +187,16 @@ impl Merge {
     fn finish(&self, entry: Entry) -> Result<Row, ExecError> {
         let Place { group, order, key } = entry.place;
         let tags = if self.plan.is_raw() { Tags::Series(key) } else { Tags::Group(group) };
-        let values = entry.cells.into_iter().zip(&self.kinds).enumerate().map(|(index, (cell, kind))| {
-            cell.finish(*kind).map_err(|_| ExecError::SumOverflow { column: columns(&self.plan).swap_remove(index) })
-        });
+        let mut values = Vec::with_capacity(self.kinds.len());
+        for (index, (cell, kind)) in entry.cells.into_iter().zip(&self.kinds).enumerate() {
+            let overflow = |_| ExecError::SumOverflow { column: columns(&self.plan).swap_remove(index) };
+            values.push(cell.finish(*kind).map_err(overflow)?);
+        }
         Ok(Row {
             // What a peer sent is brought into range instead of trusted.
             time: Timestamp::default().saturating_add(self.plan.flip(order)),
             tags,
-            values: values.collect::<Result<_, _>>()?,
+            values,
         })
     }
 }

@@ -90,6 +90,7 @@ impl<M: Machine> Adapter<M> {
         let job = move || span.in_scope(|| jobs.machine().write().apply(&entries, &mark));
         let replies = meridian_env::run(&*self.env.work, Class::Apply, job).await.map_err(io::Error::other)?;
         assert_eq!(replies.len(), count, "a machine answers every entry of a run");
+        self.applied.into_iter().for_each(|id| self.jobs.note_applied(id));
         let mut replies = replies.into_iter();
         for (entry, responder) in run {
             let normal = matches!(entry.payload, Payload::Normal(_));

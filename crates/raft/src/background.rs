@@ -13,6 +13,7 @@ use tokio::sync::{Mutex, watch};
 
 use crate::groups::halt;
 use crate::machine::{Job, JobError, Machine, Received, View};
+use crate::types::LogId;
 
 /// Between two tries to adopt a snapshot for which there is no space.
 const ADOPT_AGAIN: Duration = Duration::from_secs(1);
@@ -30,6 +31,8 @@ pub(crate) enum Ended {
 #[derive(Debug)]
 pub(crate) struct Jobs<M> {
     machine: RwLock<M>,
+    /// What the machine has applied since it was opened.
+    applied: parking_lot::Mutex<Option<LogId>>,
     env: Env,
     turn: Mutex<()>,
     ended: watch::Sender<Option<Ended>>,
@@ -39,11 +42,22 @@ pub(crate) struct Jobs<M> {
 impl<M: Machine> Jobs<M> {
     pub(crate) fn new(machine: M, env: Env, halted: watch::Sender<Option<Halt>>) -> Arc<Self> {
         let ended = watch::Sender::new(None);
-        Arc::new(Self { machine: RwLock::new(machine), env, turn: Mutex::new(()), ended, halted })
+        let (machine, applied) = (RwLock::new(machine), parking_lot::Mutex::default());
+        Arc::new(Self { machine, applied, env, turn: Mutex::new(()), ended, halted })
     }
 
     pub(crate) fn machine(&self) -> &RwLock<M> {
         &self.machine
+    }
+
+    /// The last entry that the machine has applied since it was opened. Known before anybody is answered who waits for the entry,
+    /// and without waiting for apply.
+    pub(crate) fn applied(&self) -> Option<LogId> {
+        *self.applied.lock()
+    }
+
+    pub(crate) fn note_applied(&self, id: LogId) {
+        *self.applied.lock() = Some(id);
     }
 
     pub(crate) fn ended(&self) -> Option<Ended> {

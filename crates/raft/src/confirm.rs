@@ -50,6 +50,11 @@ impl Claim {
         Self { vote, group, others, configs: membership.get_joint_config().clone(), held }
     }
 
+    /// The vote by which it leads.
+    pub(crate) fn vote(&self) -> &Vote {
+        &self.vote
+    }
+
     fn is_confirmed(&self) -> bool {
         self.configs.iter().all(|voters| 2 * voters.intersection(&self.held).count() > voters.len())
     }

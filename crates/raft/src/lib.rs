@@ -4,9 +4,9 @@
 //!
 //! - **Durability is the storage's promise.** `save_vote` returns, and append's callback is called, only after fsync; votes
 //!   and entries are one ordered stream; any IO error is [`meridian_env::Halt`], never a retry.
-//! - **Reads are ReadIndex.** After a restart the machine is behind what was committed: an answer is given only from the
-//!   applied index that a majority has confirmed. openraft says which index, by its lease; the majority is asked by
-//!   `confirm`, for all groups that are read together at once. The lease alone is trusted by nobody: clocks drift.
+//! - **Reads are ReadIndex.** After a restart the machine is behind what was committed: an answer is given only by a replica that
+//!   leads since this process runs, has applied an entry of its own term, and is confirmed by a majority. The majority is asked by
+//!   `confirm`, for all groups that are read together at once. A lease is trusted by nobody: clocks drift.
 //! - **No leader restarts as one**: in its old term it could give an index twice, and it has forgotten what was committed.
 //! - **Applied is synced.** It applies what a majority has synced, this replica or not; the adapter waits for our own sync,
 //!   or after a crash a machine's files could be ahead of its log.

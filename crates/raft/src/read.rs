@@ -1,6 +1,6 @@
-//! Linearizable reads of replicas that lead: openraft names the index, a majority confirms the vote, and the machine catches up.
+//! Linearizable reads of replicas that lead: of what the machine has applied, once a majority has confirmed the vote.
 //!
-//! Never trusts a lease: it saves the round of heartbeats that would be one call for each group and peer, and no more.
+//! Never trusts a clock, nor what openraft tells of a commit later than it happens.
 
 use std::sync::Arc;
 
@@ -8,14 +8,16 @@ use futures::future::try_join_all;
 use meridian_env::{Elapsed, Instant, deadline};
 use meridian_proto::v1;
 use meridian_types::{LogIndex, Mutant, NodeId};
-use openraft::ReadPolicy;
+use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{LinearizableReadError, RaftError};
+use openraft::{ReadPolicy, ServerState};
 
 use crate::confirm::{Claim, confirm};
 use crate::entry;
 use crate::group::{Group, node};
 use crate::groups::GroupSpec;
 use crate::machine::Machine;
+use crate::types::Vote;
 
 /// Why a read has no index.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -79,17 +81,14 @@ impl<M: Machine> Group<M> {
         if self.is_damaged() {
             return Err((self.spec(), ReadError::Moved(None)));
         }
-        let claim = self.claim();
-        let read = match (self.raft().get_read_linearizer(ReadPolicy::LeaseRead).await, claim) {
-            (Ok(linearizer), Some(claim)) => Ok((linearizer, Some(claim))),
-            // Its followers are silent, or it has only just been elected: openraft asks them itself.
-            (Ok(_), None) | (Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_))), _) => {
-                let read = self.raft().get_read_linearizer(ReadPolicy::ReadIndex).await;
-                read.map(|linearizer| (linearizer, None))
-            }
-            (Err(error), _) => Err(error),
-        };
-        let (linearizer, claim) = read.map_err(|error| match error {
+        if let Some(claim) = self.claim()
+            && let Some(index) = self.applied_as_leader(claim.vote())
+        {
+            return Ok((index, Some(claim)));
+        }
+        // It does not lead, or has only just been elected: openraft says so, or asks the others itself.
+        let read = self.raft().get_read_linearizer(ReadPolicy::ReadIndex).await;
+        let linearizer = read.map_err(|error| match error {
             RaftError::APIError(LinearizableReadError::ForwardToLeader(to)) => {
                 (self.spec(), ReadError::Moved(node(&to)))
             }
@@ -97,7 +96,19 @@ impl<M: Machine> Group<M> {
         })?;
         let ready = linearizer.await_ready(self.raft()).await;
         let state = ready.map_err(|error| (self.spec(), ReadError::Unconfirmed(error.to_string())))?;
-        Ok((LogIndex(state.applied().map_or(0, |id| id.index)), claim))
+        Ok((LogIndex(state.applied().map_or(0, |id| id.index)), None))
+    }
+
+    /// What the machine has applied, if it leads by this vote since this process runs and has applied an entry of its own term: that
+    /// comes behind all that earlier leaders acknowledged, and what it acknowledges itself it has applied before.
+    fn applied_as_leader(&self, vote: &Vote) -> Option<LogIndex> {
+        let metrics = self.raft().metrics();
+        let leads = {
+            let metrics = metrics.borrow_watched();
+            metrics.state == ServerState::Leader && metrics.vote.leader_id == vote.leader_id
+        };
+        let applied = self.jobs().applied().filter(|applied| leads && applied.leader_id == vote.leader_id)?;
+        Some(LogIndex(applied.index))
     }
 
     /// By which vote it leads, if the last one in its log is its own.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use meridian_client::{Database, Map};
 use meridian_env::{Class, Context, run};
 use meridian_proto::v1;
-use meridian_query::Plan;
+use meridian_query::{Matcher, Plan};
 use meridian_types::{Code, Failure, Mutant};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
@@ -75,7 +75,8 @@ impl Front {
             let text = "too many queries are under way in this router: send again later, or through another";
             return Err(Failure::new(Code::Overloaded, text).retry_after_ms(RETRY_AFTER_MS));
         };
-        let inline = !select.matchers.iter().any(|m| matches!(m.op(), v1::MatchOp::Re | v1::MatchOp::NotRe));
+        let is_compiled = |m: &v1::Matcher| match_op(m).is_ok_and(|op| Matcher::is_compiled(op, &m.value));
+        let inline = !select.matchers.iter().any(is_compiled);
         let check = move || Asked::check(select);
         // Compiling patterns can take long.
         let asked = if inline { check() } else { run(&*self.env.work, Class::Scan, check).await }?;
