@@ -111,7 +111,16 @@ impl<T: Copy> Values<T> {
 
     fn push(&mut self, row: usize, value: T) {
         self.presence.push(row);
+        if self.present.len() == self.present.capacity() {
+            self.grow();
+        }
         self.present.push(value);
+    }
+
+    /// Grows fourfold: columns of a frame have a thousand values more often than ten, and each step costs a copy and fresh memory.
+    #[cold]
+    fn grow(&mut self) {
+        self.present.reserve_exact(3 * self.present.len().max(4));
     }
 }
 

@@ -1,5 +1,5 @@
 //! A body off the wire: read within its limits, and undone from gzip with every limit checked while bytes come out, never
-//! after. No size that a client claims is allocated.
+//! after. Of the size that a client claims, a few megabytes are set aside once the body has begun, and no more.
 
 use std::io::Read;
 
@@ -16,6 +16,9 @@ use crate::write::Held;
 
 /// How much comes out at a time before the limits are looked at again.
 const STEP_BYTES: usize = 64 << 10;
+/// What is set aside for a body of which its sender says that it will be as long, at most: copies of what grows would cost more
+/// than all else that is done with it here.
+const ASIDE_BYTES_MAX: usize = 4 << 20;
 /// Below this size, a ratio over the limit is no bomb but a few lines that look alike.
 const RATIO_FROM_BYTES: usize = 64 << 10;
 /// Parts of one body: each costs a fresh decoder, however little is in it.
@@ -119,6 +122,9 @@ async fn collect(announced: Option<usize>, mut body: Body, held: &mut Held) -> R
             return Err(BodyError::TooLarge);
         }
         held.grow_to(bytes.len() + data.len()).map_err(BodyError::Busy)?;
+        if bytes.is_empty() {
+            bytes.reserve(announced.unwrap_or(0).min(ASIDE_BYTES_MAX));
+        }
         bytes.extend_from_slice(&data);
     }
     Ok(bytes.freeze())
