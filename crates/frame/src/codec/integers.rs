@@ -3,13 +3,16 @@
 //! All arithmetic wraps, so that extremes cost room and nothing else. Unsigned integers are encoded as the signed ones
 //! with the same bits: what is read back is the same, and only values on both sides of 2^63 could be packed better.
 
-use super::bits::{BLOCK, Block};
+use super::bits::{BLOCK, Block, bytes_of};
+use super::factor::Factor;
 use super::input::Input;
-use super::pack::{Packed, Plan, bit_length};
+use super::pack::{FACTOR_BYTES, Packed, Plan, bit_length, put_factor};
 use super::{CodecError, Encoding, VALUES_MAX, all_or_nothing, assert_count, runs};
 
 /// Columns whose differences or values have fewer bits are not looked at a second time.
 const OUTLIER_BITS_MIN: u32 = 8;
+/// Offsets with fewer bits are not divided: escapes make them as small.
+const FACTOR_BITS_MIN: u32 = 3;
 /// One value in so many may lie far below all others.
 const OUTLIERS_ONE_IN: usize = 64;
 /// So many values that all differ take more by their levels than by one difference.
@@ -51,13 +54,14 @@ fn encode_directly(values: &[u64], steps: &[u64], out: &mut Vec<u8>) -> Encoding
         out.extend_from_slice(&first.to_le_bytes());
         return Encoding::Constant;
     }
-    let steps = (Framed::within(low, high, steps), steps);
+    let steps = (Framed::within(low, high, usize::MAX, steps), steps);
     if low == high && values.len() >= REGULAR_MIN {
         return put_delta(*first, steps, out);
     }
     let (low, high) = range(values);
-    let level = Framed::within(low, high, values);
-    let (plain, packed, delta) = (8 * values.len(), level.bytes(), 8 + steps.0.bytes());
+    let (plain, delta) = (8 * values.len(), 8 + steps.0.bytes());
+    let level = Framed::within(low, high, delta, values);
+    let packed = level.bytes();
     if plain <= packed.min(delta) {
         put_plain(values, out);
         Encoding::Plain
@@ -172,45 +176,81 @@ pub(super) fn decode_blocks(
 /// Words as offsets from a base.
 struct Framed {
     base: u64,
+    /// What all offsets are multiples of, if it pays to divide by it.
+    factor: Option<Factor>,
+    /// Of what is left of them.
     plan: Plan,
 }
 
 impl Framed {
     /// Takes the least value for the base; or, if a few values lie far below all others, the least of the others. The
     /// offsets of the few then wrap and are patched. A counter that starts again is such a case, by its differences.
-    fn within(low: u64, high: u64, words: &[u64]) -> Self {
+    /// Offsets from the least value that are multiples of one number are divided by it.
+    ///
+    /// What takes more than `limit` need not be the best.
+    fn within(low: u64, high: u64, limit: usize, words: &[u64]) -> Self {
         let plan = Plan::within(low, bit_length(high.wrapping_sub(low)), words);
-        let framed = Self { base: low, plan };
-        if plan.widest < OUTLIER_BITS_MIN {
-            return framed;
+        let mut best = Self { base: low, factor: None, plan };
+        for other in [lifted(low, &plan, words), divided(low, high, limit, &plan, words)].into_iter().flatten() {
+            if other.bytes() < best.bytes() {
+                best = other;
+            }
         }
-        let top_bit = plan.widest - 1;
-        let high = words.iter().fold(0, |high, word| high + (word.wrapping_sub(low) >> top_bit));
-        if words.len() - high as usize > words.len() / OUTLIERS_ONE_IN {
-            return framed;
-        }
-        let top = 1 << top_bit;
-        let above = words.iter().map(|word| word.wrapping_sub(low)).filter(|offset| *offset >= top);
-        let base = low.wrapping_add(above.min().unwrap_or(top));
-        let lifted = Plan::over(base, words);
-        if lifted.bytes < plan.bytes { Self { base, plan: lifted } } else { framed }
+        best
     }
 
     /// What [`Framed::put`] appends.
     fn bytes(&self) -> usize {
-        8 + self.plan.bytes
+        8 + self.plan.bytes + if self.factor.is_some() { FACTOR_BYTES } else { 0 }
     }
 
     fn put(&self, words: &[u64], out: &mut Vec<u8>) {
         out.extend_from_slice(&self.base.to_le_bytes());
-        self.plan.pack(words, out);
+        let Some(factor) = self.factor else { return self.plan.pack(words, out) };
+        let mut times = [0; VALUES_MAX];
+        let times = &mut times[..words.len()];
+        let misfit = factor.divide(self.base, words, times);
+        assert_eq!(misfit, None, "no multiple of {factor:?}");
+        put_factor(factor.get(), out);
+        self.plan.pack(times, out);
     }
+}
+
+/// The least of most `words` for the base, if a few lie far below. `plan` is the one over the least of all.
+fn lifted(low: u64, plan: &Plan, words: &[u64]) -> Option<Framed> {
+    let top_bit = plan.widest.checked_sub(1).filter(|_| plan.widest >= OUTLIER_BITS_MIN)?;
+    let high = words.iter().fold(0, |high, word| high + (word.wrapping_sub(low) >> top_bit));
+    if words.len() - high as usize > words.len() / OUTLIERS_ONE_IN {
+        return None;
+    }
+    let top = 1 << top_bit;
+    let above = words.iter().map(|word| word.wrapping_sub(low)).filter(|offset| *offset >= top);
+    let base = low.wrapping_add(above.min().unwrap_or(top));
+    Some(Framed { base, factor: None, plan: Plan::over(base, words) })
+}
+
+/// The offsets over what all of them are multiples of, unless that will hardly take less than `limit`. `plan` is the one
+/// of the offsets themselves.
+fn divided(low: u64, high: u64, limit: usize, plan: &Plan, words: &[u64]) -> Option<Framed> {
+    if plan.widest < FACTOR_BITS_MIN || plan.bytes <= FACTOR_BYTES {
+        return None;
+    }
+    let guess = Factor::guess(low, words)?;
+    // No word gets shorter by more than this, which is seen before anything is divided.
+    let saved = bytes_of(words.len(), bit_length(guess));
+    if saved <= FACTOR_BYTES || 8 + FACTOR_BYTES + plan.bytes.saturating_sub(saved) > limit {
+        return None;
+    }
+    let mut times = [0; VALUES_MAX];
+    let (factor, times) = Factor::of(guess, low, words, &mut times)?;
+    let widest = bit_length(high.wrapping_sub(low) / factor.get());
+    Some(Framed { base: low, factor: Some(factor), plan: Plan::within(0, widest, times) })
 }
 
 /// Appends `words` as [`take_framed`] reads them.
 pub(super) fn put_framed(words: &[u64], out: &mut Vec<u8>) {
     let (low, high) = range(words);
-    Framed::within(low, high, words).put(words, out);
+    Framed::within(low, high, usize::MAX, words).put(words, out);
 }
 
 /// Takes words of [`put_framed`], as many as `words` has room for.

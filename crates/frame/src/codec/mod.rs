@@ -13,6 +13,10 @@ mod bits;
 
 mod pack;
 
+mod escapes;
+
+mod factor;
+
 mod runs;
 
 mod integers;

@@ -3,15 +3,25 @@
 //!
 //! Layout: `width:u8`, 128 more if patches follow; `count * width` bits, least significant first, in whole bytes. Patches:
 //! `patches:u16 high_width:u8`, their places as `u16`, `patches * high_width` bits of what stands above `width`.
+//! Instead of a width, 65: narrow words as in `escapes`. 66: `factor:u64`, and words as above, which are multiplied by it.
 //!
 //! It must never take more room than the width of the widest word would.
 
 use super::bits::{self, BLOCK, Block, SLACK, bytes_of, mask};
+use super::escapes::{self, Counts, Escaped, Window};
 use super::input::Input;
 use super::{CodecError, VALUES_MAX};
 
 /// Set in the byte of the width if patches follow.
 const PATCHED: u8 = 128;
+/// Stands in place of the width if narrow words have codes and escapes.
+const ESCAPED: u8 = 65;
+/// Stands in front of all if the words are to be multiplied.
+const FACTOR: u8 = 66;
+/// Bytes in front of words that are to be multiplied.
+pub(super) const FACTOR_BYTES: usize = 1 + 8;
+/// Escapes must save one byte in so many: to read them takes longer.
+const ESCAPES_SAVE_ONE_IN: usize = 16;
 /// Bytes in front of the patches.
 const PATCH_HEADER_BYTES: usize = 3;
 /// Bytes of a patch's place.
@@ -33,6 +43,8 @@ pub(super) struct Plan {
     pub(super) widest: u32,
     /// Words that need more than `width` bits.
     patches: usize,
+    /// Which words have codes of their own, if that takes less than any width.
+    window: Option<Window>,
     /// What it all takes.
     pub(super) bytes: usize,
 }
@@ -50,21 +62,37 @@ impl Plan {
 
     /// The same where it is known that the widest takes `widest` bits.
     pub(super) fn within(base: u64, widest: u32, words: &[u64]) -> Self {
+        if (2..=escapes::WIDEST_MAX).contains(&widest) && words.len() >= BLOCK {
+            return Self::of_narrow(base, widest, words);
+        }
+        if widest == 0 {
+            return Self::cheapest(base, widest, words.len(), |_| 0);
+        }
         // Of most columns a look at the longest of some words each says that patches cannot pay, at a fraction of what
         // it takes to look at all: there are at least as many of them as there are such words over the width.
         let mut longest = [0; VALUES_MAX / ROW];
-        let plan = Self::cheapest(base, widest, words.len(), 0, longest_of_rows(base, words, &mut longest));
-        if plan.width == widest { plan } else { Self::cheapest(base, widest, words.len(), base, words) }
+        let longest = longest_of_rows(base, words, &mut longest);
+        let plan = Self::cheapest(base, widest, words.len(), lengths(0, longest));
+        if plan.width == widest { plan } else { Self::cheapest(base, widest, words.len(), lengths(base, words)) }
     }
 
-    /// Looks for the width with which `count` words take the least if those that are longer are some of `seen`, of which
-    /// `less` is taken.
-    fn cheapest(base: u64, widest: u32, count: usize, less: u64, seen: &[u64]) -> Self {
-        let mut best = Self { base, width: widest, widest, patches: 0, bytes: 1 + bytes_of(count, widest) };
-        if widest == 0 {
-            return best;
+    /// The same of words that are narrow enough to count how often each comes.
+    fn of_narrow(base: u64, widest: u32, words: &[u64]) -> Self {
+        let counts = Counts::of(base, words);
+        let plan = Self::cheapest(base, widest, words.len(), |length| counts.with_length(length));
+        match Window::cheapest(&counts, words.len(), widest) {
+            Some(window) if window.bytes <= plan.bytes - plan.bytes.div_ceil(ESCAPES_SAVE_ONE_IN) => {
+                Self { window: Some(window), bytes: window.bytes, ..plan }
+            }
+            _ => plan,
         }
-        let with_length = lengths(less, seen);
+    }
+
+    /// Looks for the width with which `count` words take the least if `with_length` says how many of them, or how many at
+    /// least, have so many bits.
+    fn cheapest(base: u64, widest: u32, count: usize, with_length: impl Fn(u32) -> usize) -> Self {
+        let bytes = 1 + bytes_of(count, widest);
+        let mut best = Self { base, width: widest, widest, patches: 0, window: None, bytes };
         let mut patches = 0;
         for width in (0..widest).rev() {
             patches += with_length(width + 1);
@@ -80,17 +108,23 @@ impl Plan {
     /// Appends `words`, of which this is the plan.
     pub(super) fn pack(self, words: &[u64], out: &mut Vec<u8>) {
         let start = out.len();
-        let width = self.width as u8; // at most 64
         out.reserve(self.bytes + SLACK);
-        out.push(if self.patches > 0 { width | PATCHED } else { width });
-        put_bits(self.base, self.width, words, out);
-        if self.patches > 0 {
+        if let Some(window) = self.window {
+            out.push(ESCAPED);
+            window.put(self.base, words, out);
+        } else {
+            let width = self.width as u8; // at most 64
+            out.push(if self.patches > 0 { width | PATCHED } else { width });
+            put_bits(self.base, self.width, words, out);
             self.put_patches(words, out);
         }
         assert_eq!(out.len() - start, self.bytes, "{self:?} of {} words", words.len());
     }
 
     fn put_patches(self, words: &[u64], out: &mut Vec<u8>) {
+        if self.patches == 0 {
+            return;
+        }
         let high_width = self.widest - self.width;
         out.extend_from_slice(&(self.patches as u16).to_le_bytes()); // at most VALUES_MAX
         out.push(high_width as u8);
@@ -134,11 +168,21 @@ fn lengths(base: u64, words: &[u64]) -> impl Fn(u32) -> usize {
     move |length| lists.iter().map(|list| usize::from(list[length as usize])).sum()
 }
 
+/// Appends what words that follow are to be multiplied by: [`FACTOR_BYTES`].
+pub(super) fn put_factor(factor: u64, out: &mut Vec<u8>) {
+    out.push(FACTOR);
+    out.extend_from_slice(&factor.to_le_bytes());
+}
+
 /// Words as they are stored, of which everything but the words was looked at.
 #[derive(Debug)]
 pub(super) struct Packed<'a> {
+    /// What the words are multiplied by; 1 for most.
+    factor: u64,
     width: u32,
     bits: &'a [u8],
+    /// If `bits` are codes.
+    escaped: Option<Escaped<'a>>,
     high_width: u32,
     places: &'a [[u8; PLACE_BYTES]],
     highs: &'a [u8],
@@ -148,9 +192,27 @@ impl<'a> Packed<'a> {
     /// Takes `count` words off the front of `input`. The caller has bounded `count`.
     pub(super) fn take(input: &mut Input<'a>, count: usize) -> Result<Self, CodecError> {
         let head = input.u8()?;
+        if head != FACTOR {
+            return Self::take_behind(head, input, count);
+        }
+        let factor = input.u64()?;
+        if factor < 2 {
+            return Err(CodecError::Malformed("a factor below 2"));
+        }
+        let head = input.u8()?;
+        Ok(Self { factor, ..Self::take_behind(head, input, count)? })
+    }
+
+    /// Takes what stands behind the first byte, which is no [`FACTOR`].
+    fn take_behind(head: u8, input: &mut Input<'a>, count: usize) -> Result<Self, CodecError> {
+        let none = Self { factor: 1, width: 0, bits: &[], escaped: None, high_width: 0, places: &[], highs: &[] };
+        if head == ESCAPED {
+            let escaped = Escaped::take(input, count)?;
+            return Ok(Self { width: escaped.width, bits: escaped.codes, escaped: Some(escaped), ..none });
+        }
         let width = u32::from(head & !PATCHED);
         let bits = take_bits(input, width, count)?;
-        let mut packed = Self { width, bits, high_width: 0, places: &[], highs: &[] };
+        let mut packed = Self { width, bits, ..none };
         if head & PATCHED == 0 {
             return Ok(packed);
         }
@@ -165,17 +227,24 @@ impl<'a> Packed<'a> {
     }
 
     /// Hands out the words block by block, and how many of each block there are, until there were `count`: as many as
-    /// were taken, or more, which are zero.
+    /// were taken, or more, which mean nothing.
     #[inline(always)]
     pub(super) fn blocks(&self, count: usize, mut each: impl FnMut(&mut Block, usize)) {
         let mut block = [0; BLOCK];
+        let mut escaped = self.escaped.map(Escaped::reader);
         let mut patch = 0;
         for start in (0..count).step_by(BLOCK) {
             bits::unpack(self.width, self.bits, start / BLOCK, &mut block);
+            if let Some(escaped) = &mut escaped {
+                escaped.replace(&mut block);
+            }
             while let Some(place) = self.places.get(patch) {
                 let Some(word) = block.get_mut(usize::from(u16::from_le_bytes(*place)) - start) else { break };
                 *word |= bits::get(self.high_width, self.highs, patch) << self.width;
                 patch += 1;
+            }
+            if self.factor != 1 {
+                block.iter_mut().for_each(|word| *word = word.wrapping_mul(self.factor));
             }
             each(&mut block, (count - start).min(BLOCK));
         }
@@ -214,7 +283,7 @@ pub(super) fn bit_length(word: u64) -> u32 {
 }
 
 /// Appends the lower `width` bits of `words`, less `base`.
-fn put_bits(base: u64, width: u32, words: &[u64], out: &mut Vec<u8>) {
+pub(super) fn put_bits(base: u64, width: u32, words: &[u64], out: &mut Vec<u8>) {
     let (start, step) = (out.len(), bytes_of(BLOCK, width));
     let end = start + bytes_of(words.len(), width);
     // A kernel writes whole blocks and some bytes behind them.
@@ -234,7 +303,7 @@ fn put_bits(base: u64, width: u32, words: &[u64], out: &mut Vec<u8>) {
 }
 
 /// Takes the bits of `count` words, looking only at those that are spare.
-fn take_bits<'a>(input: &mut Input<'a>, width: u32, count: usize) -> Result<&'a [u8], CodecError> {
+pub(super) fn take_bits<'a>(input: &mut Input<'a>, width: u32, count: usize) -> Result<&'a [u8], CodecError> {
     if width > u64::BITS {
         return Err(CodecError::Malformed("words of more than 64 bits"));
     }

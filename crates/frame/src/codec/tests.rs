@@ -39,7 +39,31 @@ fn integers() -> impl Strategy<Value = Vec<u64>> {
         walk,
         outliers,
         in_runs(any::<u64>()),
+        small_steps(),
+        small_steps(),
     ]
+}
+
+/// A walk with few different steps, or levels that are as few, of both signs, all times one number; and some that are
+/// none of that.
+fn small_steps() -> impl Strategy<Value = Vec<u64>> {
+    let start = prop_oneof![Just(0), Just(i64::MIN.cast_unsigned()), Just(i64::MAX.cast_unsigned()), any::<u64>()];
+    let factor =
+        prop_oneof![Just(1), 2..100_u64, (any::<u64>(), 0..64_u32).prop_map(|(factor, shift)| factor >> shift)];
+    // The fewer bits of the draw count, the more often they are all alike: few steps that come often, and rarer ones.
+    let steps = vec((any::<u64>(), 0..7_u32, 0..7_u32), 1..VALUES_MAX);
+    let others = vec((any::<prop::sample::Index>(), any::<u64>(), 0..64_u32), 0..5);
+    (start, factor, steps, 0..40_u64, others, any::<bool>()).prop_map(|(start, factor, steps, low, others, walks)| {
+        let mut at = start;
+        let mut values: Vec<u64> = Vec::new();
+        for (draw, a, b) in steps {
+            let step = (draw & bits::mask(a) & bits::mask(b)).wrapping_sub(low).wrapping_mul(factor);
+            values.push(if walks { at } else { start }.wrapping_add(step));
+            at = at.wrapping_add(step);
+        }
+        others.iter().for_each(|(at, value, shift)| *at.get_mut(&mut values) = value >> shift);
+        values
+    })
 }
 
 /// The same value again and again.
@@ -94,6 +118,7 @@ fn floats() -> impl Strategy<Value = Vec<f64>> {
         vec(any::<f32>().prop_map(f64::from), 0..300),
         in_runs(any::<u64>().prop_map(f64::from_bits)),
         in_runs(any::<u8>().prop_map(|value| f64::from(value) / 10.0)),
+        small_steps().prop_map(|all| all.iter().map(|value| (value.cast_signed() >> 20) as f64 / 100.0).collect()),
         with_exceptions(),
     ]
 }
@@ -185,6 +210,32 @@ proptest! {
     }
 
     #[test]
+    fn packed_words_take_no_more_than_the_widest_would(words in integers()) {
+        let plan = pack::Plan::of(&words);
+        prop_assert!(plan.bytes <= 1 + bits::bytes_of(words.len(), plan.widest), "{plan:?}");
+        let mut bytes = Vec::new();
+        plan.pack(&words, &mut bytes);
+        prop_assert_eq!(bytes.len(), plan.bytes);
+        let mut input = input::Input::new(&bytes);
+        let mut back = vec![7; words.len()];
+        pack::Packed::take(&mut input, words.len()).expect("what was packed").write(&mut back);
+        prop_assert_eq!((back, input.rest().len()), (words, 0));
+    }
+
+    #[test]
+    fn any_codes_are_values_or_an_error(
+        head in vec(prop_oneof![Just(65), Just(66), 0..8_u8], 0..3),
+        window in (0..7_u8, 0..8_u8, 0..66_u8, 0..20_u8),
+        bytes in vec(prop_oneof![Just(0), Just(0xFF), any::<u8>()], 0..60),
+        count in 0..150_usize,
+    ) {
+        let (width, high_width, lo, escapes) = window;
+        let bytes = [&[0; 16], &head[..], &[65, width, high_width, lo, escapes, 0], &bytes].concat();
+        decode_all(3, &bytes, count)?;
+        decode_all(2, &bytes[8..], count)?;
+    }
+
+    #[test]
     fn any_bytes_are_values_or_an_error(encoding in 0..10_u8, bytes in vec(any::<u8>(), 0..200), count in 0..1_100_usize) {
         decode_all(encoding, &bytes, count)?;
     }
@@ -194,6 +245,7 @@ proptest! {
         integers in integers(),
         floats in floats(),
         texts in texts(),
+        small in small_steps(),
         at: prop::sample::Index,
         value: u8,
         count: prop::sample::Index,
@@ -201,6 +253,7 @@ proptest! {
         let slices: Vec<&str> = texts.iter().map(String::as_str).collect();
         let columns = [
             (integers.len(), encoded(|out| encode_u64(&integers, out))),
+            (small.len(), encoded(|out| encode_u64(&small, out))),
             (floats.len(), encoded(|out| encode_f64(&floats, out))),
             (texts.len(), encoded(|out| encode_str(&slices, out))),
         ];
@@ -208,7 +261,7 @@ proptest! {
             let mut damaged = bytes.clone();
             // The front decides over lengths: look there as often as anywhere.
             let place = at.index(bytes.len());
-            damaged[if value & 1 == 0 { place } else { place.min(16).min(bytes.len() - 1) }] = value;
+            damaged[if value & 1 == 0 { place } else { (place % 32).min(bytes.len() - 1) }] = value;
             decode_all(encoding as u8, &damaged, len)?;
             decode_all(encoding as u8, &bytes[..place], len)?;
             decode_all(encoding as u8, &bytes, count.index(VALUES_MAX))?;
@@ -232,6 +285,11 @@ fn decode_all(encoding: u8, bytes: &[u8], count: usize) -> Result<(), TestCaseEr
     Ok(())
 }
 
+/// Seven bits without any order.
+fn noise(i: u64) -> u64 {
+    i.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_pow(3) >> 57
+}
+
 #[test]
 fn the_small_form_is_taken() {
     let walk = |step: fn(u64) -> u64| -> Vec<u64> { (0..1_024).map(step).collect() };
@@ -245,14 +303,14 @@ fn the_small_form_is_taken() {
     assert_eq!(size(&gap), (Encoding::Delta, 27), "one difference is another");
     let restart = walk(|i| if i < 600 { 1_000_000 + 7 * i } else { 7 * (i - 600) });
     assert_eq!(size(&restart), (Encoding::Delta, 30), "a counter that starts again");
-    assert_eq!(size(&walk(|i| 900 + i * 37 % 128)), (Encoding::Packed, 8 + 1 + 7 * 128));
-    let dip = walk(|i| if i == 9 { 0 } else { 90_000 + i * 37 % 128 });
+    assert_eq!(size(&walk(|i| 900 + noise(i))), (Encoding::Packed, 8 + 1 + 7 * 128));
+    let dip = walk(|i| if i == 9 { 0 } else { 90_000 + noise(i) });
     assert_eq!(size(&dip), (Encoding::Packed, 8 + 1 + 7 * 128 + 3 + 2 + 8), "one value far below all others");
     let float = |values: &[f64]| {
         let (encoding, bytes) = encoded(|out| encode_f64(values, out));
         (encoding, bytes.len())
     };
-    let decimals: Vec<f64> = (0..1_024).map(|i| f64::from(2_000 + i * 37 % 128) / 100.0).collect();
+    let decimals: Vec<f64> = (0..1_024).map(|i| (2_000 + noise(i)) as f64 / 100.0).collect();
     assert_eq!(float(&decimals), (Encoding::Decimal, 2 + 8 + 1 + 7 * 128));
     let mut negative_zero = decimals.clone();
     negative_zero[3] = -0.0;
@@ -271,8 +329,90 @@ fn the_small_form_is_taken() {
     assert!(encoding == Encoding::Xor && bytes < 7 * 1_024, "{encoding:?} {bytes}");
     let levels: Vec<&str> = (0..1_024).map(|i| ["info", "warning", "error"][i % 3]).collect();
     let (encoding, bytes) = encoded(|out| encode_str(&levels, out));
-    assert_eq!((encoding, bytes.len()), (Encoding::Dictionary, 2 + (1 + 2) + (1 + 256) + 16));
+    assert_eq!((encoding, bytes.len()), (Encoding::Dictionary, 2 + (1 + 2) + (6 + 128 + 86) + 16));
     assert_eq!(read_str(encoding as u8, &bytes, 1_024).map(|texts| texts.text.len()), Ok(16), "held once each");
+}
+
+/// A walk whose steps come as often as four coins fall: -2 and 2 once in 16, -1 and 1 four times, 0 six times.
+fn coin_walk(count: usize, times: i64) -> Vec<i64> {
+    let mut word = 1_u64;
+    let steps = (0..count).map(|_| {
+        word = word.wrapping_mul(0x5851_F42D_4C95_7F2D).wrapping_add(0x1405_7B7E_F767_814F);
+        (i64::from((word >> 60).count_ones()) - 2) * times
+    });
+    let mut at = 20_000 * times;
+    let walk = steps.map(|step| {
+        at += step;
+        at
+    });
+    walk.collect()
+}
+
+#[test]
+fn narrow_words_and_multiples_are_small() {
+    let size = |values: &[i64]| {
+        let (encoding, bytes) = encoded(|out| encode_i64(values, out));
+        assert_eq!(read(decode_i64, encoding as u8, &bytes, values.len()), Ok(values.to_vec()));
+        (encoding, bytes.len())
+    };
+    let packed = |bytes: usize| (Encoding::Delta, 8 + 8 + bytes);
+    let (_, walk) = size(&coin_walk(1_024, 1));
+    assert!(
+        walk <= 8 + 8 + 1_024 * 9 / 4 / 8,
+        "2.25 bits each, and no code could do with less than 2.03: {walk} bytes"
+    );
+    for times in [3, 5, 10, 1_000_000_000, -7, 1 << 40] {
+        assert_eq!(size(&coin_walk(1_024, times)), packed(walk - 16 + 9), "times {times}");
+    }
+    let mut odd = coin_walk(1_024, 10);
+    odd[600..].iter_mut().for_each(|value| *value += 5);
+    let (_, bytes) = size(&odd);
+    assert!(bytes < 8 + 8 + 9 + 1_024 * 27 / 8 / 8, "a lesser factor suits all: {bytes} bytes");
+    odd[600..].iter_mut().for_each(|value| *value += 2);
+    let (_, bytes) = size(&odd);
+    assert!(bytes > 2 * walk, "one step is no multiple of what the others are: {bytes} bytes");
+    let sensor: Vec<f64> = coin_walk(1_024, 5).iter().map(|value| *value as f64 / 100.0).collect();
+    let (encoding, bytes) = encoded(|out| encode_f64(&sensor, out));
+    assert_eq!((encoding, bytes.len()), (Encoding::Decimal, 2 + walk + 9));
+    let times: Vec<i64> = (0..1_024).map(|i| i * 10_000_000_000 + i * i % 1_021 * 1_000_000).collect();
+    assert!(size(&times).1 < 11 * 1_024 / 8 + 40, "milliseconds in nanoseconds");
+}
+
+/// Three levels and a far one, as they are packed with escapes, and what may be wrong with that.
+#[test]
+fn codes_that_cannot_be_are_refused() {
+    // Over the base 0: codes of two bits for 4, 5 and 6; others are 1 and 9, of which the window takes three away.
+    let window = |head: [u8; 6], rest: &[u8]| [&[0; 8], &head[..], rest].concat();
+    let words = |bytes: &[u8]| read(decode_u64, 2, bytes, 5).map_err(|error| error.to_string());
+    let head = [65, 2, 3, 4, 2, 0];
+    let (codes, others) = ([0b11_10_11_00, 0b01], [0b110_001]);
+    let rest = [&codes[..], &others].concat();
+    assert_eq!(words(&window(head, &rest)), Ok(vec![4, 1, 6, 9, 5]));
+    let scaled = |factor: u64, behind: &[u8]| [&[0; 8], &[66][..], &factor.to_le_bytes(), behind].concat();
+    let refused = [
+        (window([65, 0, 3, 4, 2, 0], &rest), "a window that cannot be"),
+        (window([65, 6, 3, 4, 2, 0], &rest), "a window that cannot be"),
+        (window([65, 2, 7, 4, 2, 0], &rest), "a window that cannot be"),
+        (window([65, 2, 3, 62, 2, 0], &rest), "a window that cannot be"),
+        (window([65, 2, 3, 4, 6, 0], &rest), "more escapes than words"),
+        (window([65, 2, 3, 4, 2, 1], &rest), "more escapes than words"),
+        (window([65, 2, 3, 4, 1, 0], &rest), "escapes of another number than the codes say"),
+        (window([65, 2, 3, 4, 3, 0], &rest), "escapes of another number than the codes say"),
+        (window(head, &[codes[0], 0b101, others[0]]), "spare bits that are set"),
+        (window(head, &[codes[0], codes[1], 0b1_110_001]), "spare bits that are set"),
+        (window(head, &codes), "they are cut short"),
+        (window(head, &[&rest[..], &[0]].concat()), "bytes are left over"),
+        (window([65 | 128, 2, 3, 4, 2, 0], &rest), "words of more than 64 bits"),
+        (scaled(1, &[0]), "a factor below 2"),
+        (scaled(0, &[0]), "a factor below 2"),
+        (scaled(2, &scaled(2, &[0])[8..]), "words of more than 64 bits"),
+        (scaled(2, &[]), "they are cut short"),
+    ];
+    for (bytes, why) in refused {
+        assert_eq!(words(&bytes), Err(format!("the values are malformed: {why}")), "{bytes:?}");
+    }
+    let scaled = scaled(1 << 63 | 10, &window(head, &rest)[8..]);
+    assert_eq!(words(&scaled), Ok(vec![40, 1 << 63 | 10, 60, 1 << 63 | 90, 1 << 63 | 50]), "products wrap");
 }
 
 #[test]
@@ -319,6 +459,8 @@ fn golden() -> String {
         let value = |i: i32| if i == 3 { f64::NAN } else { f64::from(100 + i * 7 % 16) / 10.0 };
         encode_f64(&(0..40).map(value).collect::<Vec<_>>(), out)
     });
+    add("i64 100 of a walk, steps -2 to 2", &|out| encode_i64(&coin_walk(100, 1), out));
+    add("i64 100 of it, times -250", &|out| encode_i64(&coin_walk(100, -250), out));
     add("bool true x 9", &|out| encode_bool(&[true; 9], out));
     add("bool 9 of them", &|out| encode_bool(&[true, false, true, true, false, false, false, false, true], out));
     add("str same", &|out| encode_str(&["same", "same"], out));
