@@ -36,6 +36,23 @@ impl<'a> Input<'a> {
         self.array().map(u64::from_le_bytes)
     }
 
+    /// A number in as many bytes as it needs, seven bits each, least significant first; all bytes but the last have the eighth.
+    pub(super) fn varint(&mut self) -> Result<u64, CodecError> {
+        let mut number = 0;
+        for shift in (0..u64::BITS).step_by(7) {
+            let byte = u64::from(self.u8()?);
+            let bits = byte & 127;
+            if bits << shift >> shift != bits {
+                break;
+            }
+            number |= bits << shift;
+            if byte < 128 {
+                return Ok(number);
+            }
+        }
+        Err(CodecError::Malformed("a number of more than 64 bits"))
+    }
+
     /// All that is left.
     pub(super) fn rest(self) -> &'a [u8] {
         self.0

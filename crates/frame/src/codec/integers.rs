@@ -6,7 +6,7 @@
 use super::bits::{BLOCK, Block, bytes_of};
 use super::factor::Factor;
 use super::input::Input;
-use super::pack::{FACTOR_BYTES, Packed, Plan, bit_length, put_factor};
+use super::pack::{Packed, Plan, bit_length, factor_bytes, put_factor};
 use super::{CodecError, Encoding, VALUES_MAX, all_or_nothing, assert_count, runs};
 
 /// Columns whose differences or values have fewer bits are not looked at a second time.
@@ -201,7 +201,7 @@ impl Framed {
 
     /// What [`Framed::put`] appends.
     fn bytes(&self) -> usize {
-        8 + self.plan.bytes + if self.factor.is_some() { FACTOR_BYTES } else { 0 }
+        8 + self.plan.bytes + self.factor.map_or(0, |factor| factor_bytes(factor.get()))
     }
 
     fn put(&self, words: &[u64], out: &mut Vec<u8>) {
@@ -232,13 +232,14 @@ fn lifted(low: u64, plan: &Plan, words: &[u64]) -> Option<Framed> {
 /// The offsets over what all of them are multiples of, unless that will hardly take less than `limit`. `plan` is the one
 /// of the offsets themselves.
 fn divided(low: u64, high: u64, limit: usize, plan: &Plan, words: &[u64]) -> Option<Framed> {
-    if plan.widest < FACTOR_BITS_MIN || plan.bytes <= FACTOR_BYTES {
+    if plan.widest < FACTOR_BITS_MIN {
         return None;
     }
     let guess = Factor::guess(low, words)?;
+    let head = factor_bytes(guess);
     // No word gets shorter by more than this, which is seen before anything is divided.
     let saved = bytes_of(words.len(), bit_length(guess));
-    if saved <= FACTOR_BYTES || 8 + FACTOR_BYTES + plan.bytes.saturating_sub(saved) > limit {
+    if saved <= head || 8 + head + plan.bytes.saturating_sub(saved) > limit {
         return None;
     }
     let mut times = [0; VALUES_MAX];

@@ -3,7 +3,7 @@
 //!
 //! Layout: `width:u8`, 128 more if patches follow; `count * width` bits, least significant first, in whole bytes. Patches:
 //! `patches:u16 high_width:u8`, their places as `u16`, `patches * high_width` bits of what stands above `width`.
-//! Instead of a width, 65: narrow words as in `escapes`. 66: `factor:u64`, and words as above, which are multiplied by it.
+//! Instead of a width, 65: narrow words as in `escapes`. 66: `factor:varint`, and words as above, which are multiplied by it.
 //!
 //! It must never take more room than the width of the widest word would.
 
@@ -18,8 +18,6 @@ const PATCHED: u8 = 128;
 const ESCAPED: u8 = 65;
 /// Stands in front of all if the words are to be multiplied.
 const FACTOR: u8 = 66;
-/// Bytes in front of words that are to be multiplied.
-pub(super) const FACTOR_BYTES: usize = 1 + 8;
 /// Escapes must save one byte in so many: to read them takes longer.
 const ESCAPES_SAVE_ONE_IN: usize = 16;
 /// Bytes in front of the patches.
@@ -168,10 +166,20 @@ fn lengths(base: u64, words: &[u64]) -> impl Fn(u32) -> usize {
     move |length| lists.iter().map(|list| usize::from(list[length as usize])).sum()
 }
 
-/// Appends what words that follow are to be multiplied by: [`FACTOR_BYTES`].
+/// Bytes in front of words that are to be multiplied.
+pub(super) fn factor_bytes(factor: u64) -> usize {
+    1 + bit_length(factor).div_ceil(7) as usize
+}
+
+/// Appends what words that follow are to be multiplied by, at least 2: [`factor_bytes`].
 pub(super) fn put_factor(factor: u64, out: &mut Vec<u8>) {
     out.push(FACTOR);
-    out.extend_from_slice(&factor.to_le_bytes());
+    let mut rest = factor;
+    while rest > 127 {
+        out.push((rest & 127) as u8 | 128);
+        rest >>= 7;
+    }
+    out.push(rest as u8); // at most 127
 }
 
 /// Words as they are stored, of which everything but the words was looked at.
@@ -195,7 +203,7 @@ impl<'a> Packed<'a> {
         if head != FACTOR {
             return Self::take_behind(head, input, count);
         }
-        let factor = input.u64()?;
+        let factor = input.varint()?;
         if factor < 2 {
             return Err(CodecError::Malformed("a factor below 2"));
         }
