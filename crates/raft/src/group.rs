@@ -11,6 +11,7 @@ use meridian_env::{Elapsed, Env, Halt, Instant, deadline};
 use meridian_proto::v1;
 use meridian_types::{Incarnation, LogIndex, NodeId, ReplicaId};
 use openraft::async_runtime::WatchReceiver;
+use openraft::entry::RaftEntry;
 use openraft::errors::{ClientWriteError, Fatal, ForwardToLeader, RaftError};
 use openraft::raft::{AppendEntriesRequest, TransferLeaderRequest};
 use openraft::{Raft, ServerState};
@@ -352,6 +353,11 @@ impl<M: Machine> Replica for Group<M> {
         &self,
         requests: BoxStream<'static, AppendEntriesRequest<TypeConfig>>,
     ) -> BoxStream<'static, Result<v1::AppendReply, Status>> {
+        let parts = Arc::clone(&self.parts);
+        let requests = requests.inspect(move |request| {
+            let last = request.entries.last().map(RaftEntry::log_id).or(request.prev_log_id);
+            last.into_iter().for_each(|last| parts.incoming.note_append(request.vote, last.index));
+        });
         self.raft.stream_append(requests).map(|r| r.map(wire::appended_out).map_err(fatal)).boxed()
     }
 

@@ -106,12 +106,20 @@ impl<M: Machine> Group<M> {
         if vote > offer.vote {
             return Ok(Some(vote));
         }
-        let committed = self.raft().with_raft_state(|state| state.local_committed().copied()).await.map_err(fatal)?;
+        let last = offer.last;
+        let known =
+            self.raft().with_raft_state(move |state| (state.local_committed().copied(), state.log_ids.get(last.index)));
+        let (committed, own) = known.await.map_err(fatal)?;
         match committed {
             Some(committed) if committed >= offer.last => Ok(Some(vote)),
             Some(committed) if committed.index >= offer.last.index => {
                 let message = format!("a snapshot up to {} contradicts {committed}, which is committed", offer.last);
                 Err(refuse(Code::BadRequest, message))
+            }
+            // Its heartbeats will say so. To openraft what a leader's appends brought must not be more than what its snapshot brings.
+            _ if own == Some(last) && self.incoming().has_appended(&offer.vote, last.index) => {
+                let message = format!("the log has {last}, and has yet to hear that it is committed");
+                Err(refuse(Code::NotReady, message))
             }
             _ => Ok(None),
         }

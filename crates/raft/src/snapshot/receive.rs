@@ -24,6 +24,7 @@ use super::reply;
 use crate::groups::halt;
 use crate::machine::{Content, Received, View, ViewFile};
 use crate::service::refuse;
+use crate::types::Vote;
 
 /// Longest silence of a sender.
 const IDLE_MAX: Duration = Duration::from_secs(30);
@@ -44,12 +45,26 @@ pub(crate) struct Incoming {
     env: Env,
     dir: PathBuf,
     turn: Arc<Mutex<()>>,
+    /// The last entry that came by a leader's appends, and its vote.
+    appended: parking_lot::Mutex<Option<(Vote, u64)>>,
     halted: watch::Sender<Option<Halt>>,
 }
 
 impl Incoming {
     pub(crate) fn new(env: Env, dir: PathBuf, halted: watch::Sender<Option<Halt>>) -> Self {
-        Self { env, dir, turn: Arc::default(), halted }
+        Self { env, dir, turn: Arc::default(), appended: parking_lot::Mutex::default(), halted }
+    }
+
+    /// Entries up to `index` come by appends of the leader with this vote.
+    pub(crate) fn note_append(&self, vote: Vote, index: u64) {
+        let mut appended = self.appended.lock();
+        let before = appended.filter(|(known, _)| *known == vote).map_or(0, |(_, index)| index);
+        *appended = Some((vote, index.max(before)));
+    }
+
+    /// Whether entries up to `index` have come by appends of the leader with this vote.
+    pub(super) fn has_appended(&self, vote: &Vote, index: u64) -> bool {
+        self.appended.lock().is_some_and(|(known, last)| known == *vote && last >= index)
     }
 
     /// The right to use the directory, for one transfer at a time.
