@@ -6,7 +6,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use meridian_query::{Column as Values, Values as OfType};
+use meridian_query::{Column as Read, Values};
 use meridian_types::{FieldType, TimeRange};
 
 use crate::chunk::{Chunk, Column, contains};
@@ -99,22 +99,22 @@ impl Merged {
     }
 
     /// The values of one of the columns, one for each of [`Merged::times`]; `None` if no row has one.
-    pub(crate) fn values(&self, of: Stored) -> Option<Values> {
+    pub(crate) fn values(&self, of: Stored) -> Option<Read> {
         match of.field_type {
-            FieldType::F64 => self.column(of.number, |_, cell| f64::from_bits(cell)).map(Values::F64),
-            FieldType::I64 => self.column(of.number, |_, cell| cell.cast_signed()).map(Values::I64),
-            FieldType::U64 => self.column(of.number, |_, cell| cell).map(Values::U64),
-            FieldType::Bool => self.column(of.number, |_, cell| cell != 0).map(Values::Bool),
-            FieldType::Str => self.column(of.number, |chunk, cell| Arc::from(chunk.string(cell))).map(Values::Str),
+            FieldType::F64 => self.column(of.number, |_, cell| f64::from_bits(cell)).map(Read::F64),
+            FieldType::I64 => self.column(of.number, |_, cell| cell.cast_signed()).map(Read::I64),
+            FieldType::U64 => self.column(of.number, |_, cell| cell).map(Read::U64),
+            FieldType::Bool => self.column(of.number, |_, cell| cell != 0).map(Read::Bool),
+            FieldType::Str => self.column(of.number, |chunk, cell| Arc::from(chunk.string(cell))).map(Read::Str),
         }
     }
 
-    fn column<'a, T: Default>(&'a self, number: u16, value: impl Fn(&'a Chunk, u64) -> T) -> Option<OfType<T>> {
+    fn column<'a, T: Default>(&'a self, number: u16, value: impl Fn(&'a Chunk, u64) -> T) -> Option<Values<T>> {
         let columns: Vec<Option<&Column>> = self.parts.iter().map(|part| part.chunk.column(number)).collect();
         if columns.iter().all(Option::is_none) {
             return None;
         }
-        let values: OfType<T> = match &self.rows {
+        let values: Values<T> = match &self.rows {
             Rows::Runs(runs) if runs.iter().all(|(part, _)| columns[*part].is_some_and(|c| c.present().is_none())) => {
                 let mut values = Vec::with_capacity(runs.iter().map(|(_, rows)| rows.len()).sum());
                 for (part, rows) in runs {
@@ -122,7 +122,7 @@ impl Merged {
                     let cells = column.map_or(&[][..], |column| &column.cells()[rows.clone()]);
                     values.extend(cells.iter().map(|cell| value(chunk, *cell)));
                 }
-                OfType::dense(values)
+                Values::dense(values)
             }
             Rows::Runs(runs) => {
                 let rows = runs.iter().flat_map(|(part, rows)| rows.clone().map(move |row| (*part, row)));

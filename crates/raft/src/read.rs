@@ -43,7 +43,7 @@ impl<M: Machine> Group<M> {
         Ok(indexes[0])
     }
 
-    /// The same for several groups, with one call to each other node: their indexes, which their machines have reached, and what
+    /// The same for several groups, with one call to each node that it takes: their indexes, which their machines have reached, and what
     /// confirms them. The machines may be read at once; what they say must not be told before it is confirmed. Otherwise the first group
     /// that cannot be read, and why.
     ///

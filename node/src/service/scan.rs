@@ -51,20 +51,23 @@ pub(super) async fn serve(
     };
     let (_, confirming) = Group::read_indexes(&groups, context.deadline).await.map_err(refused)?;
     let scans = groups.into_iter().map(|group| scan(node, group, database, Arc::clone(&plan), context.deadline));
-    let scans = try_join_all(scans).map(|scans| scans.map_err(plain));
+    // A scan that fails ends nothing: its failure, too, is told only by a leader, and a confirmation that is under way is not dropped.
+    let scans = try_join_all(scans).map(Ok);
     let (scans, ()) = try_join(scans, confirming.map(|confirmed| confirmed.map_err(refused))).await?;
-    let (witnesses, answers): (Vec<Witness>, _) = scans.into_iter().unzip();
+    let (witnesses, answers): (Vec<Witness>, _) = scans.map_err(plain)?.into_iter().unzip();
     for Witness { shard, index, .. } in &witnesses {
         tracing::debug!(%shard, %index, "reads");
     }
     let start = v1::Witnesses { witnesses: witnesses.into_iter().map(Into::into).collect() };
     let answer = Batches::merged(&plan, answers);
+    // What a group has beyond its limit is passed over, and nobody has counted it.
+    let is_counted = plan.group_limit.is_none();
     let work = Arc::clone(&node.env.work);
     let parts = futures::stream::unfold(Some((Some(start), answer)), move |left| {
         let work = Arc::clone(&work);
         async move {
             let (start, answer) = left?;
-            let is_small = answer.rows_at_most().is_some_and(|rows| rows <= INLINE_ROWS_MAX);
+            let is_small = is_counted && answer.rows_at_most().is_some_and(|rows| rows <= INLINE_ROWS_MAX);
             let (batch, left) = match is_small {
                 true => take(answer),
                 false => run(&*work, Class::Scan, || take(answer)).await,
