@@ -40,7 +40,6 @@ use memchr::memrchr;
 use meridian_types::{SeriesKey, Timestamp, ValueRef, limits};
 
 pub use error::{BadLine, LineError, ValueError};
-use head::Head;
 
 /// Unit of the timestamps of one request.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -121,6 +120,24 @@ pub struct Line<'a, S> {
     /// 1 to `FIELDS_MAX` fields in the order of the line, each name once: 1 to `NAME_BYTES_MAX` bytes without NUL. Floats are
     /// finite; strings have at most `STRING_VALUE_BYTES_MAX` bytes, NUL is allowed in them.
     pub fields: &'a [(&'a str, ValueRef<'a>)],
+    /// Lines of one body with the same shape name the same fields, in the same order and of the same types; 0 where nobody
+    /// looked.
+    pub shape: u64,
+}
+
+/// What stands behind the head of a good line.
+#[derive(Debug)]
+struct Rest<'a> {
+    fields: &'a [(&'a str, ValueRef<'a>)],
+    time: Option<Timestamp>,
+    shape: u64,
+}
+
+impl<'a> Rest<'a> {
+    fn line<S>(self, number: usize, series: S) -> Line<'a, S> {
+        let Self { fields, time, shape } = self;
+        Line { number, series, time, fields, shape }
+    }
 }
 
 /// What the reader of a body remembers of heads. A head is a line's raw text before its fields: measurement and tags, escapes
@@ -182,9 +199,8 @@ pub fn read<H: Heads, E>(
     let mut number = 1;
     while !rest.is_empty() {
         let (bytes, newlines) = if let Some(line) = quick.line(text) {
-            let quick::Plain { head, fields, time, bytes } = line;
-            let head = Head::judge(head, heads).map_err(|reason| BadLine { number, reason });
-            sink(head.map(|head| Line { number, series: head.series(heads), time, fields }))?;
+            let quick::Plain { head, rest, bytes } = line;
+            tell(number, head, Ok(rest), heads, &mut sink)?;
             (bytes, 1)
         } else {
             let (line, newlines, behind) = split::first_line(rest);
@@ -210,30 +226,42 @@ fn read_carefully<H: Heads, E>(
     if text.is_empty() || text[0] == b'#' {
         return Ok(());
     }
-    match judge(line.len(), text, precision, heads) {
+    match cut(line.len(), text) {
         Err(reason) => sink(Err(BadLine { number, reason })),
         Ok((head, tail)) => {
-            let (series, time, fields) = (head.series(heads), tail.time, &tail.fields()[..]);
-            sink(Ok(Line { number, series, time, fields }))
+            let tail = careful::Tail::parse(tail, precision);
+            let fields = tail.as_ref().map(careful::Tail::fields).unwrap_or_default();
+            let rest = tail.as_ref().map(|tail| Rest { fields: &fields, time: tail.time, shape: 0 });
+            tell(number, head, rest.map_err(Clone::clone), heads, sink)
         }
     }
 }
 
-type Parts<'a, S> = (Head<'a, S>, careful::Tail<'a>);
-
-/// Tells the first thing that is wrong with a line of that many bytes, and with this text between its blanks.
-fn judge<'a, H: Heads>(
-    bytes: usize,
-    text: &'a [u8],
-    precision: Precision,
-    heads: &mut H,
-) -> Result<Parts<'a, H::Series>, LineError> {
+/// Cuts a line of that many bytes, with this text between its blanks, behind its head.
+fn cut(bytes: usize, text: &[u8]) -> Result<(&str, &str), LineError> {
     if bytes > limits::LINE_BYTES_MAX {
         return Err(LineError::TooLong(bytes));
     }
     let text = std::str::from_utf8(text).map_err(|e| LineError::NotUtf8(e.valid_up_to() + 1))?;
-    let (head, tail) = text.split_at(head::end(text.as_bytes()).unwrap_or(text.len()));
-    Ok((Head::judge(head, heads)?, careful::Tail::parse(tail, precision)?))
+    Ok(text.split_at(head::end(text.as_bytes()).unwrap_or(text.len())))
+}
+
+/// Gives `sink` one line, or the first thing that is wrong with it. Only the head of a good line is learnt.
+fn tell<H: Heads, E>(
+    number: usize,
+    head: &str,
+    rest: Result<Rest<'_>, LineError>,
+    heads: &mut H,
+    sink: &mut impl FnMut(Result<Line<'_, H::Series>, BadLine>) -> Result<(), E>,
+) -> Result<(), E> {
+    let bad = |reason| BadLine { number, reason };
+    if let Some(series) = heads.known(head) {
+        return sink(rest.map(|rest| rest.line(number, series)).map_err(bad));
+    }
+    match head::parse(head).and_then(|parsed| Ok((parsed, rest?))) {
+        Ok(((measurement, key), rest)) => sink(Ok(rest.line(number, heads.learn(head, &measurement, key)))),
+        Err(reason) => sink(Err(bad(reason))),
+    }
 }
 
 /// The lines at the front of `body` that are UTF-8, nearly always all. Never called twice for one of them, and so linear.

@@ -50,16 +50,18 @@ pub(super) struct Growing {
     by_number: bool,
     full: Vec<Made>,
     next: FrameBuilder,
-    /// The series of `next` by their ids, and where their rows go.
-    places: Map<u64, Place>,
-    /// The same, by the places.
+    /// The series of `next`, and where their rows go, in the order in which they came.
     series: Vec<(Place, Arc<Met>, Option<SeriesNumber>)>,
+    /// Which of them has an id.
+    by_id: Map<u64, usize>,
+    /// The one that is expected next: rows mostly come again in the order of the first ones.
+    expected: usize,
 }
 
 impl Growing {
     pub(super) fn new(shard: ShardId, by_number: bool) -> Self {
         let next = FrameBuilder::bounded(limits::PROPOSAL_BYTES_MAX);
-        Self { shard, by_number, full: Vec::new(), next, places: Map::default(), series: Vec::new() }
+        Self { shard, by_number, full: Vec::new(), next, series: Vec::new(), by_id: Map::default(), expected: 0 }
     }
 
     pub(super) fn push(&mut self, row: &Row<'_>, time: Timestamp) -> Result<(), PushError> {
@@ -77,21 +79,24 @@ impl Growing {
             Series::Key(key) => self.next.push(row.measurement, key, time, row.fields),
             Series::Met(met) => {
                 let place = self.place(met)?;
-                self.next.push_at(place, time, row.fields)
+                self.next.push_shaped(place, time, row.fields, row.shape)
             }
         }
     }
 
     fn place(&mut self, met: &Arc<Met>) -> Result<Place, PushError> {
-        if let Some(place) = self.places.get(&met.id) {
-            return Ok(*place);
+        let is_it = |at: &usize| self.series.get(*at).is_some_and(|(_, one, _)| Arc::ptr_eq(one, met));
+        let found = Some(self.expected).filter(is_it).or_else(|| self.by_id.get(&met.id).copied());
+        if let Some(at) = found {
+            self.expected = if at + 1 == self.series.len() { 0 } else { at + 1 };
+            return Ok(self.series[at].0);
         }
         let number = met.number_in(self.shard).filter(|_| self.by_number);
         let place = match number {
             Some(number) => self.next.by_number(&met.measurement, number, met.check)?,
             None => self.next.by_key(&met.measurement, met.key())?,
         };
-        self.places.insert(met.id, place);
+        self.by_id.insert(met.id, self.series.len());
         self.series.push((place, Arc::clone(met), number));
         Ok(place)
     }
@@ -101,7 +106,8 @@ impl Growing {
             return;
         }
         let builder = std::mem::replace(&mut self.next, FrameBuilder::bounded(limits::PROPOSAL_BYTES_MAX));
-        self.places.clear();
+        self.by_id.clear();
+        self.expected = 0;
         let mut series = std::mem::take(&mut self.series);
         series.sort_unstable_by_key(|(place, ..)| *place);
         let of_place = |place: Place| {

@@ -58,7 +58,7 @@ pub(crate) fn prepare(rules: &Rules, all_met: &AllMet, source: &Source) -> Resul
         points: 0,
         last: Judged::default(),
     };
-    source.read(all_met.of(&rules.database), &mut preparing)?;
+    all_met.meet(&rules.database, |meeting| source.read(meeting, &mut preparing))?;
     preparing.finish()
 }
 
@@ -78,19 +78,28 @@ struct Preparing<'a> {
 struct Judged {
     measurement: String,
     fields: Vec<(String, FieldType)>,
+    shape: u64,
 }
 
 impl Judged {
-    fn is_like(&self, row: &Row<'_>) -> bool {
+    fn is_like(&mut self, row: &Row<'_>) -> bool {
+        if row.shape != 0 && row.shape == self.shape {
+            return self.measurement == row.measurement;
+        }
         let same = |((name, value), known): (&(&str, ValueRef<'_>), &(String, FieldType))| {
             *name == known.0 && value.field_type() == known.1
         };
-        self.fields.len() == row.fields.len()
+        let is_like = self.fields.len() == row.fields.len()
             && self.measurement == row.measurement
-            && row.fields.iter().zip(&self.fields).all(same)
+            && row.fields.iter().zip(&self.fields).all(same);
+        if is_like {
+            self.shape = row.shape;
+        }
+        is_like
     }
 
     fn set(&mut self, row: &Row<'_>) {
+        self.shape = row.shape;
         row.measurement.clone_into(&mut self.measurement);
         self.fields.clear();
         self.fields.extend(row.fields.iter().map(|(name, value)| ((*name).to_owned(), value.field_type())));
@@ -117,7 +126,7 @@ impl Sink for Preparing<'_> {
             Ok(((time, _), row)) if self.unseen.is_empty() => {
                 let Rules { map, database, .. } = self.rules;
                 let shard = match row.series {
-                    Series::Met(met) => map.owner(met.slot, time),
+                    Series::Met(met) => met.owner(map, time),
                     Series::Key(key) => map.shard_of(database, row.measurement, key, time),
                 };
                 let shard = shard.ok_or_else(|| no_owner(map))?;

@@ -27,6 +27,8 @@ pub(crate) struct Row<'a> {
     pub(crate) series: Series<'a>,
     pub(crate) time: Option<Timestamp>,
     pub(crate) fields: &'a [(&'a str, ValueRef<'a>)],
+    /// Rows of one request with the same shape, other than 0, name the same fields, in the same order and of the same types.
+    pub(crate) shape: u64,
 }
 
 /// Whose a row is.
@@ -53,20 +55,20 @@ impl Source {
     }
 
     /// Hands all rows to `sink`, in order. `meeting` is of the database that they are for.
-    pub(crate) fn read(&self, mut meeting: Meeting<'_>, sink: &mut impl Sink) -> Result<(), Failure> {
+    pub(crate) fn read(&self, meeting: &mut Meeting<'_>, sink: &mut impl Sink) -> Result<(), Failure> {
         match self {
-            Self::Lines { body, precision } => line_protocol::read(body, *precision, &mut meeting, |line| match line {
+            Self::Lines { body, precision } => line_protocol::read(body, *precision, meeting, |line| match line {
                 Err(bad) => sink.row(bad.number as u64, Err(bad.reason.into())),
-                Ok(Line { number, series: met, time, fields }) => {
+                Ok(Line { number, series: met, time, fields, shape }) => {
                     let (measurement, series) = (&*met.measurement, Series::Met(&met));
-                    sink.row(number as u64, Ok(Row { measurement, series, time, fields }))
+                    sink.row(number as u64, Ok(Row { measurement, series, time, fields, shape }))
                 }
             }),
             Self::Rows { rows, .. } => rows.iter().zip(0..).try_for_each(|(row, number)| match parts(row) {
                 Err(error) => sink.row(number, Err(error)),
                 Ok((key, time, fields)) => {
                     let (measurement, series) = (&*row.measurement, Series::Key(&key));
-                    sink.row(number, Ok(Row { measurement, series, time, fields: &fields }))
+                    sink.row(number, Ok(Row { measurement, series, time, fields: &fields, shape: 0 }))
                 }
             }),
         }

@@ -1,41 +1,13 @@
-//! The head of a line, which is its raw text before the fields: measurement and tags, escapes and all. Most heads were seen
-//! before, and are not even looked into then. Never looks behind the head, and teaches no head whose line is refused.
+//! The head of a line, which is its raw text before the fields: measurement and tags, escapes and all. Never looks behind it.
 
 use std::borrow::Cow;
 
 use memchr::memchr2_iter;
 use meridian_types::SeriesKey;
 
+use super::LineError;
 use super::error::{clip, clip_key};
 use super::names::{ends_part, name, take, unescape};
-use super::{Heads, LineError};
-
-/// A head that is valid.
-#[derive(Debug)]
-pub(super) enum Head<'a, S> {
-    /// Seen before.
-    Known(S),
-    /// Seen first.
-    New { text: &'a str, measurement: Cow<'a, str>, key: SeriesKey },
-}
-
-impl<'a, S> Head<'a, S> {
-    /// Asks `heads` for what stands for this text, and parses it if there is nothing.
-    pub(super) fn judge(text: &'a str, heads: &mut impl Heads<Series = S>) -> Result<Self, LineError> {
-        match heads.known(text) {
-            Some(series) => Ok(Self::Known(series)),
-            None => parse(text).map(|(measurement, key)| Self::New { text, measurement, key }),
-        }
-    }
-
-    /// What stands for it, once the whole line is known to be good.
-    pub(super) fn series(self, heads: &mut impl Heads<Series = S>) -> S {
-        match self {
-            Self::Known(series) => series,
-            Self::New { text, measurement, key } => heads.learn(text, &measurement, key),
-        }
-    }
-}
 
 /// Where the head of the first line of `text` ends: at the first space that no backslash escapes. `None` if a newline or the
 /// end of `text` comes first; a newline can stand in a string only, and so never in a head.
@@ -44,6 +16,7 @@ pub(super) fn end(text: &[u8]) -> Option<usize> {
     stops.find(|&at| text[at] == b'\n' || at == 0 || text[at - 1] != b'\\').filter(|&at| text[at] == b' ')
 }
 
+/// What a head says, if it is a good one.
 pub(super) fn parse(mut rest: &str) -> Result<(Cow<'_, str>, SeriesKey), LineError> {
     let ends_measurement = |b| matches!(b, b',' | b' ');
     let (measurement, stop) = take(&mut rest, ends_measurement);

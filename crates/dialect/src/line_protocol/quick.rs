@@ -3,10 +3,10 @@
 //! looks behind the first newline, so that giving up costs no more than the line.
 
 use memchr::memchr3;
-use meridian_types::{Timestamp, ValueRef, limits};
+use meridian_types::{FieldType, ValueRef, limits};
 
 use super::careful::duplicate;
-use super::{Precision, head, number, value};
+use super::{Precision, Rest, head, number, value};
 
 /// Reads lines of one body one by one, and keeps the names of their fields.
 #[derive(Debug)]
@@ -16,21 +16,23 @@ pub(super) struct Quick<'a> {
     names: Vec<&'a str>,
     /// Fields of the line in hand.
     fields: Vec<(&'a str, ValueRef<'a>)>,
+    /// Their types, and the shape that they make with their names.
+    types: Vec<FieldType>,
+    shape: u64,
 }
 
 /// A line that is good if its head is.
 #[derive(Debug)]
 pub(super) struct Plain<'a, 'q> {
     pub(super) head: &'a str,
-    pub(super) fields: &'q [(&'a str, ValueRef<'a>)],
-    pub(super) time: Option<Timestamp>,
+    pub(super) rest: Rest<'q>,
     /// Its size, with the newline that ends it.
     pub(super) bytes: usize,
 }
 
 impl<'a> Quick<'a> {
     pub(super) fn new(precision: Precision) -> Self {
-        Self { precision, names: Vec::new(), fields: Vec::new() }
+        Self { precision, names: Vec::new(), fields: Vec::new(), types: Vec::new(), shape: 0 }
     }
 
     /// Reads the first line of `text`, where lines end at newlines and at the end.
@@ -56,7 +58,8 @@ impl<'a> Quick<'a> {
             [b'\r', b'\n', ..] => 2,
             _ => return None,
         };
-        Some(Plain { head: &text[..head], fields: &self.fields, time, bytes: at + end })
+        let rest = Rest { fields: &self.fields, time, shape: self.shape };
+        Some(Plain { head: &text[..head], rest, bytes: at + end })
     }
 
     /// Reads the fields that begin at `at`; gives where they end.
@@ -64,6 +67,7 @@ impl<'a> Quick<'a> {
         self.fields.clear();
         // Whether all names so far were those of the line before, which are all different and not too many.
         let mut is_as_before = true;
+        let mut types_are_as_before = true;
         loop {
             let rest = &text.as_bytes()[at..];
             let expected = self.names.get(self.fields.len()).filter(|_| is_as_before);
@@ -76,6 +80,7 @@ impl<'a> Quick<'a> {
             };
             at += name.len() + 1;
             let (value, length) = plain_value(text, at)?;
+            types_are_as_before &= self.types.get(self.fields.len()) == Some(&value.field_type());
             self.fields.push((name, value));
             at += length;
             if text.as_bytes().get(at) != Some(&b',') {
@@ -90,6 +95,11 @@ impl<'a> Quick<'a> {
             }
             self.names.clear();
             self.names.extend(names);
+        }
+        if !(is_as_before && types_are_as_before && self.fields.len() == self.types.len()) {
+            self.shape += 1;
+            self.types.clear();
+            self.types.extend(self.fields.iter().map(|(_, value)| value.field_type()));
         }
         Some(at)
     }

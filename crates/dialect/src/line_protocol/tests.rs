@@ -1,5 +1,6 @@
 //! Golden verdicts, limits, and properties over any input. No case depends on another.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fmt::Write as _;
 
@@ -22,15 +23,19 @@ struct Read {
 type Verdict = Result<Read, BadLine>;
 
 impl From<Line<'_, Series>> for Read {
-    fn from(Line { number, series, time, fields }: Line<'_, Series>) -> Self {
+    fn from(Line { number, series, time, fields, .. }: Line<'_, Series>) -> Self {
         let fields = fields.iter().map(|(name, value)| ((*name).to_owned(), value.to_value())).collect();
         Self { number, series, time, fields }
     }
 }
 
 fn lines_with(heads: &mut impl Heads<Series = Series>, body: &[u8], precision: Precision) -> Vec<Verdict> {
-    let mut verdicts = Vec::new();
+    let (mut verdicts, mut shapes) = (Vec::new(), BTreeMap::new());
     let read = read(body, precision, heads, |line| -> Result<(), Infallible> {
+        if let Ok(Line { fields, shape: shape @ 1.., .. }) = line {
+            let of_line: Vec<_> = fields.iter().map(|(name, value)| ((*name).to_owned(), value.field_type())).collect();
+            assert_eq!(*shapes.entry(shape).or_insert_with(|| of_line.clone()), of_line, "of shape {shape}");
+        }
         verdicts.push(line.map(Read::from));
         Ok(())
     });

@@ -1,8 +1,6 @@
 //! That haste changes nothing: each line of any body is what it is when it is read alone, carefully, and with a head that
 //! nobody has seen.
 
-use std::collections::BTreeMap;
-
 use super::*;
 
 /// Remembers all.
