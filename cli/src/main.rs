@@ -126,6 +126,7 @@ impl Command {
 }
 
 fn main() -> ExitCode {
+    real::use_small_pages();
     match start(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

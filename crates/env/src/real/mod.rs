@@ -5,6 +5,7 @@
 mod catalogue;
 mod clock;
 mod disk;
+mod memory;
 mod net;
 mod process;
 mod work;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 
 use crate::{Catalogues, Disk, Env, Rng};
 
+pub use memory::use_small_pages;
 pub use process::Process;
 
 /// The real world for one process. Starts the threads of its [`crate::Work`]; they end when the last clone is dropped and
