@@ -51,14 +51,16 @@ impl Chunk {
                 turned.map(|(number, at)| Column::new(number, None, rows.clone().map(|row| row[at]).collect()));
             return Self { times, columns: turned.collect(), text: tail.text().into() };
         }
-        let mut order: Vec<&[u64]> = rows.collect();
-        order.sort_by_key(|row| row[0].cast_signed()); // stable: rows of one time stay in log order
-        let last_of_time: Vec<&[u64]> =
-            order.chunk_by(|a, b| a[0] == b[0]).filter_map(|same| same.last().copied()).collect();
-        let times = last_of_time.iter().map(|row| row[0].cast_signed()).collect();
+        let mut order: Vec<(i64, usize)> =
+            rows.zip((0..).step_by(stride)).map(|(row, start)| (row[0].cast_signed(), start)).collect();
+        order.sort_unstable(); // rows of one time stay in log order, which is that of their starts
+        order.reverse();
+        order.dedup_by_key(|(time, _)| *time); // the first one stays, which is the last in the log
+        order.reverse();
+        let times = order.iter().map(|(time, _)| *time).collect();
         let turned = columns.into_iter().zip(cells_at..);
-        let turned =
-            turned.map(|(number, at)| Column::new(number, None, last_of_time.iter().map(|row| row[at]).collect()));
+        let turned = turned
+            .map(|(number, at)| Column::new(number, None, order.iter().map(|(_, start)| words[start + at]).collect()));
         Self { times, columns: turned.collect(), text: tail.text().into() }
     }
 

@@ -1,8 +1,8 @@
 //! Rows of one series out of parts in log order, as chunks that follow each other: what a block is made of.
 //!
-//! Parts that follow each other in time are put together column by column, or go on as they are if they are large enough;
-//! only parts that overlap, or of which rows are deleted, are taken row by row. It must never lose a value that a reader of
-//! the parts would see, nor keep one that it would not.
+//! Parts that follow each other in time are put together column by column, or go on as they are if they are large enough. Of
+//! parts that overlap, or of which rows are deleted, so are the rows between which no other part has one; the others are taken
+//! one by one. It must never lose a value that a reader of the parts would see, nor keep one that it would not.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -17,6 +17,9 @@ use crate::sealed::Sealed;
 
 /// Text of one chunk after which it is full. With the text of one more row it is still far below what a cell can address.
 const TEXT_BYTES_MAX: usize = 1 << 20;
+
+/// Fewer rows than this that follow each other are taken one by one: a piece costs a step for each column.
+const RUN_ROWS_MIN: usize = 4;
 
 /// How rows are cut into chunks.
 #[derive(Clone, Copy, Debug)]
@@ -68,7 +71,7 @@ pub(crate) fn rechunk(
     let mut made = Making { types, cuts, open: Builder::default(), text: String::new(), last: None, done: Vec::new() };
     if !follow_each_other(given) {
         let parts = given.iter().map(Given::part).collect::<Result<Vec<_>, _>>()?;
-        made.row_by_row(&parts, range);
+        made.overlapping(&parts, range);
         made.finish();
         return Ok(made.done);
     }
@@ -123,14 +126,23 @@ struct Making<'a> {
 
 impl Making<'_> {
     /// Any parts, which are in log order.
-    fn row_by_row(&mut self, parts: &[Part], range: TimeRange) {
+    fn overlapping(&mut self, parts: &[Part], range: TimeRange) {
         let mut rows: Vec<(i64, u32, u32)> = Vec::new();
         for (part, number) in parts.iter().zip(0..) {
             rows.extend(part.rows(range).map(|(time, row)| (time, number, row as u32)));
         }
         rows.sort_by_key(|(time, ..)| *time); // stable: rows of one time stay in log order
-        for (time, part, row) in rows {
-            self.row(time, &parts[part as usize].chunk, row as usize);
+        for run in rows.chunk_by(|a, b| a.0 < b.0 && a.1 == b.1 && a.2 + 1 == b.2) {
+            let (chunk, first) = (&parts[run[0].1 as usize].chunk, run[0].2 as usize);
+            // A row of the same time may be before the first and behind the last. And a piece brings all texts of its chunk.
+            if run.len() < RUN_ROWS_MIN || !chunk.text().is_empty() {
+                run.iter().for_each(|(time, _, row)| self.row(*time, chunk, *row as usize));
+                continue;
+            }
+            let (last, inner) = (first + run.len() - 1, first + 1..first + run.len() - 1);
+            self.row(run[0].0, chunk, first);
+            self.part(chunk, inner);
+            self.row(chunk.times()[last], chunk, last);
         }
     }
 

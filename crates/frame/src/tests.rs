@@ -104,6 +104,27 @@ proptest! {
         prop_assert_eq!(rows_of(&frame), grouped(rows));
     }
 
+    /// Each row comes twice, so that there are neighbours of one shape, and a row that is refused comes between some.
+    #[test]
+    fn a_shape_changes_nothing_but_the_cost(rows in any_rows()) {
+        let rows: Vec<Row> = rows.into_iter().flat_map(|row| [row.clone(), row]).collect();
+        let (mut shaped, mut places, mut shapes) = (FrameBuilder::new(), BTreeMap::new(), BTreeMap::new());
+        for (n, (measurement, host, nanos, fields)) in rows.iter().enumerate() {
+            let new = || shaped.by_key(measurement, key(host)).expect("a name");
+            let place = *places.entry((measurement, host)).or_insert_with(new);
+            let mut row: Vec<_> = fields.iter().map(|(name, value)| (name.as_str(), value.as_ref())).collect();
+            let of_row: Vec<_> = fields.iter().map(|(name, value)| (name, value.field_type())).collect();
+            let next = shapes.len() as u64 + 1;
+            let shape = *shapes.entry(of_row).or_insert(next);
+            shaped.push_shaped(place, time(*nanos), &row, shape).expect("a valid row");
+            if n % 3 == 0 {
+                row.extend([("new", ValueRef::Bool(true)), row[0]]);
+                shaped.push_shaped(place, time(*nanos), &row, 1_000 + n as u64).expect_err("a field twice");
+            }
+        }
+        prop_assert_eq!(shaped.finish(), build(&rows).finish());
+    }
+
     #[test]
     fn a_cut_keeps_every_row_in_its_order(rows in any_rows(), bytes_max in 500_usize..4_000) {
         let frame = Frame::check(build(&rows).finish()).expect("a frame");

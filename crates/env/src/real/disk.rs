@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use crate::{Disk, File, Lock, Open, is_full};
 
-/// Zeros are written in pieces of this many bytes.
-const ZEROS: usize = 1 << 20;
+/// What files are filled with: a part of the program, because buffers of zeros would be cleared anew for each.
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 #[derive(Debug)]
 pub(super) struct Files;
@@ -155,11 +155,10 @@ impl File for OpenFile {
     }
 
     fn reserve_zeroed(&self, to: u64) -> io::Result<()> {
-        let zeros = vec![0; ZEROS];
         let mut end = self.len()?;
         while end < to {
-            let piece = (to - end).min(ZEROS as u64);
-            self.write_at(&zeros[..piece as usize], end)?;
+            let piece = (to - end).min(ZEROS.len() as u64);
+            self.write_at(&ZEROS[..piece as usize], end)?;
             end += piece;
         }
         Ok(())
