@@ -26,6 +26,32 @@ pub(crate) fn seconds_of_this() -> Result<f64, CpuError> {
     seconds("self")
 }
 
+/// One thread of a process.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct Thread {
+    pub(crate) number: u32,
+    /// At most 15 bytes: Linux keeps no more.
+    pub(crate) name: String,
+    /// CPU seconds so far, in the program and in the kernel.
+    pub(crate) user: f64,
+    pub(crate) kernel: f64,
+}
+
+/// The threads of a process. One that ends while they are read is left out.
+pub(crate) fn threads_of(pid: u32) -> Result<Vec<Thread>, CpuError> {
+    let path = format!("/proc/{pid}/task");
+    #[expect(clippy::disallowed_methods, reason = "directories of /proc are not Env's")]
+    let listed = std::fs::read_dir(&path);
+    let entries = listed.map_err(|why| CpuError { process: pid.to_string(), path, why })?;
+    let read = |entry: std::fs::DirEntry| {
+        let number = entry.file_name().to_str()?.parse().ok()?;
+        #[expect(clippy::disallowed_methods, reason = "files of /proc have no size, so Env's disk cannot read them")]
+        let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
+        thread(number, &stat)
+    };
+    Ok(entries.filter_map(Result::ok).filter_map(read).collect())
+}
+
 /// Bytes of memory that the process holds.
 pub(crate) fn resident_bytes_of(pid: u32) -> Result<u64, CpuError> {
     let path = format!("/proc/{pid}/statm");
@@ -107,12 +133,26 @@ fn seconds(process: &str) -> Result<f64, CpuError> {
     }
 }
 
-/// `utime + stime`: the 14th and 15th word. The second is the program's name in brackets, which may hold anything.
+/// `utime + stime`.
 fn ticks(stat: &str) -> Option<u64> {
-    let (_, behind_name) = stat.rsplit_once(')')?;
-    let mut words = behind_name.split_ascii_whitespace().skip(11);
-    let (user, kernel): (u64, u64) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+    let (_, [user, kernel]) = name_and_times(stat)?;
     user.checked_add(kernel)
+}
+
+/// The thread whose `stat` it is.
+fn thread(number: u32, stat: &str) -> Option<Thread> {
+    let (name, ticks) = name_and_times(stat)?;
+    let [user, kernel] = ticks.map(|ticks| ticks as f64 / TICKS_PER_SECOND);
+    Some(Thread { number, name: name.to_owned(), user, kernel })
+}
+
+/// The second word, which is the program's or the thread's name in brackets and may hold anything; `utime` and `stime`, the 14th
+/// and the 15th.
+fn name_and_times(stat: &str) -> Option<(&str, [u64; 2])> {
+    let (before, behind) = stat.rsplit_once(')')?;
+    let (_, name) = before.split_once('(')?;
+    let mut words = behind.split_ascii_whitespace().skip(11);
+    Some((name, [words.next()?.parse().ok()?, words.next()?.parse().ok()?]))
 }
 
 #[cfg(test)]
@@ -125,6 +165,15 @@ mod tests {
         assert_eq!(ticks(stat), Some(154));
         assert_eq!(ticks("7 (a) S 1 7 7 0 -1 4194560 9 8 7 6 120"), None);
         assert_eq!(ticks(""), None);
+        let expected = Thread { number: 9, name: "a) b) 1 2 (c".into(), user: 1.2, kernel: 0.34 };
+        assert_eq!(thread(9, stat), Some(expected));
+    }
+
+    #[test]
+    fn this_process_has_threads() {
+        let threads = threads_of(std::process::id()).expect("Linux");
+        assert!(threads.iter().any(|thread| thread.number == std::process::id()), "{threads:?}");
+        assert!(threads_of(u32::MAX).is_err());
     }
 
     #[test]

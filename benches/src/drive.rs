@@ -4,7 +4,7 @@
 
 use meridian_env::Env;
 
-use crate::cpu;
+use crate::cpu::{self, Thread};
 use crate::feed::Round;
 use crate::frames::Stream;
 use crate::generate::Shape;
@@ -44,6 +44,8 @@ pub(crate) struct Driven {
     pub(crate) seconds: f64,
     /// Of the server, from the first send to the end of the work behind it.
     pub(crate) cpu_seconds: f64,
+    /// Its threads before and behind.
+    pub(crate) threads: [Vec<Thread>; 2],
     /// The most memory that the server held at a time.
     pub(crate) peak_bytes: u64,
     /// Whether that work ended in time.
@@ -72,18 +74,20 @@ pub(crate) async fn drive(
     let link = open(env, server, way).await?;
     cpu::forget_peak_of(server.pid()).map_err(ServerError::Cpu)?;
     let used = server.cpu_seconds().map_err(ServerError::Cpu)?;
+    let threads_before = cpu::threads_of(server.pid()).map_err(ServerError::Cpu)?;
     let start = env.clock.now();
     let sent = link.send(env, &round.batches, Pace::new(start, None, way.rate)).await;
     let seconds = env.clock.now().saturating_duration_since(start).as_secs_f64();
     let tally = sent.map_err(|error| DriveError::Write(name, error))?;
     let settled = server.settle().await?;
+    let threads = [threads_before, cpu::threads_of(server.pid()).map_err(ServerError::Cpu)?];
     let peak_bytes = cpu::peak_bytes_of(server.pid()).map_err(ServerError::Cpu)?;
     let found = server.count(shape, round.range).await?;
     if found != tally.points || found != round.points {
         return Err(DriveError::Miscounted { name, sent: tally.points, found });
     }
     let cpu_seconds = settled.cpu_seconds - used;
-    Ok(Driven { tally, seconds, cpu_seconds, peak_bytes, is_quiet: settled.is_quiet })
+    Ok(Driven { tally, seconds, cpu_seconds, threads, peak_bytes, is_quiet: settled.is_quiet })
 }
 
 async fn open(env: &Env, server: &Server, way: Way) -> Result<Link, DriveError> {

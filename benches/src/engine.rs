@@ -19,8 +19,8 @@ use crate::cpu::{self, CpuError, ThreadTime};
 use crate::frames;
 use crate::generate::{Host, INTERVAL_NANOS, Shape, Walk};
 use crate::numbers::{Numbered, Sharded};
-use crate::source::Source;
-use figures::{Cost, Figures, Stage};
+use figures::Cost;
+pub(crate) use figures::{Figures, Stage};
 
 const DATABASE: DatabaseId = DatabaseId(1);
 /// A node's longest time partition: a day.
@@ -120,16 +120,16 @@ pub(crate) fn start(args: &Args) -> Result<String, EngineError> {
     Ok(if args.json { figures.json(args) } else { figures.table(args) })
 }
 
-/// Points a second on one core, by write, flush and merge, of as many points with the settings that the command has when none
-/// are given; on files in `parent` that are gone at the end.
-pub(crate) fn points_per_second(parent: &Path, points: u64) -> Result<f64, EngineError> {
+/// What rows of this shape cost one engine, with the settings that the command has when none are given, on files in `parent` that
+/// are gone at the end.
+pub(crate) fn alone(parent: &Path, shape: &Shape) -> Result<Figures, EngineError> {
     let env = real::env()?;
-    let shape = Shape { source: Source::Cpu, series: 4_000, fields: 10, rows_per_batch: 10_000, points, seed: 1 };
+    let shape = shape.clone();
     let args = Args { shape, dir: None, flush_bytes: FLUSH_BYTES, flush_points: None, keys: false, json: false };
     let encoded = encode(&args.shape, args.keys)?;
     let dir = tempfile::Builder::new().prefix("meridian-benches-").tempdir_in(parent)?;
     let engine = Engine::open(Arc::clone(&env.disk), dir.path(), "bench", args.shape.seed)?;
-    Ok(1e9 / Run::new(&env, engine)?.all(&args, &encoded)?.storage_nanos())
+    Run::new(&env, engine)?.all(&args, &encoded)
 }
 
 fn encode(shape: &Shape, keys: bool) -> Result<Encoded, EngineError> {
@@ -302,6 +302,7 @@ impl<'a> Run<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::Source;
 
     fn shape() -> Shape {
         Shape { source: Source::Cpu, series: 30, fields: 3, rows_per_batch: 50, points: 9_000, seed: 1 }

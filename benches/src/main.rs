@@ -1,6 +1,7 @@
 //! Benchmarks of Meridian. `load` puts a known load on a running cluster and says what it cost, `soak` whether it can go on,
 //! `queries` how long it takes to answer, `compare` what peers make of the same bytes and `compare-queries` of the same queries;
-//! `engine` puts it on the storage of one shard alone. `bars` says whether what was aimed at is reached.
+//! `engine` puts it on the storage of one shard alone. `bars` says whether what was aimed at is reached, and `profile` where the time
+//! of a point goes.
 //!
 //! Never reports a figure of a run in which a point was refused for good or is not there afterwards, or an answer was wrong:
 //! such a run ends with exit 1.
@@ -16,6 +17,8 @@ mod queries; // the query types of TSBS, whether every answer is right, and how 
 mod compare; // peers, fed the same bytes in turns
 
 mod bars; // what was aimed at, and whether it holds
+
+mod profile; // where the time of a point goes
 
 mod drive; // one run on one server that was started here
 
@@ -46,6 +49,10 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+/// That of the program that is measured: an engine alone would otherwise be held up by another.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[derive(Parser, Debug)]
 #[command(version, about = "Benchmarks of Meridian")]
 struct Cli {
@@ -67,11 +74,14 @@ enum What {
     Compare(compare::Args),
     /// Start a cluster and its peers, ask all the query types of TSBS in turns, and report the times, and the ratios.
     CompareQueries(queries::peers::Args),
+    /// Start a cluster, write to it, and report where the CPU time of a point goes: by threads, and by stage alone.
+    Profile(profile::Args),
     /// Measure each bar that was set, and say which hold. Exit code 0 only if all do.
     Bars(bars::Args),
 }
 
 fn main() -> ExitCode {
+    meridian_env::real::use_small_pages();
     let report = match Cli::parse().what {
         What::Load(args) => load::start(&args).map(done).map_err(|error| error.to_string()),
         What::Soak(args) => soak::start(&args).map(done).map_err(|error| error.to_string()),
@@ -79,6 +89,7 @@ fn main() -> ExitCode {
         What::Queries(args) => queries::start(&args).map(done).map_err(|error| error.to_string()),
         What::Compare(args) => compare::start(&args).map(done).map_err(|error| error.to_string()),
         What::CompareQueries(args) => queries::peers::start(&args).map(done).map_err(|error| error.to_string()),
+        What::Profile(args) => profile::start(&args).map_err(|error| error.to_string()),
         What::Bars(args) => bars::start(&args).map_err(|error| error.to_string()),
     };
     let (text, code) = match report {

@@ -16,6 +16,7 @@ use crate::compare::figures::{Comparison, Metric, Skipped, median};
 use crate::compare::{Bench, CompareError, Rows, compare, install};
 use crate::drive::DriveError;
 use crate::engine::{self, EngineError};
+use crate::generate::Shape;
 use crate::load::LoadError;
 use crate::queries::Questions;
 use crate::queries::peers::table::{Line, Table};
@@ -82,6 +83,8 @@ struct Effort {
     lines_points: u64,
     frames_points: u64,
     series_points: u64,
+    /// Of one field, for ten million series.
+    engine_points: u64,
     half_load_seconds: u64,
     /// Appends and fdatasyncs before, and as many behind.
     syncs: u32,
@@ -94,6 +97,7 @@ const FULL: Effort = Effort {
     lines_points: 10_000_000,
     frames_points: 20_000_000,
     series_points: 20_000_000,
+    engine_points: 40_000_000,
     half_load_seconds: 30,
     syncs: 2_000,
     executions: 20,
@@ -103,6 +107,7 @@ const QUICK: Effort = Effort {
     lines_points: 2_000_000,
     frames_points: 4_000_000,
     series_points: 10_000_000,
+    engine_points: 20_000_000,
     half_load_seconds: 10,
     syncs: 500,
     executions: 5,
@@ -171,14 +176,34 @@ async fn lines(env: &Env, program: &Path, parent: &Path, effort: &Effort) -> Res
     ])
 }
 
+fn engine_shape(series: u32, fields: u32, points: u64) -> Shape {
+    Shape { source: Source::Cpu, series, fields, rows_per_batch: 10_000, points, seed: 1 }
+}
+
 /// The storage of one shard, on this thread.
 fn engine_alone(parent: &Path, effort: &Effort) -> Result<Vec<Figure>, BarsError> {
+    const ENGINE_SERIES: [u32; 2] = [10_000, 10_000_000];
     let mut rates = Vec::new();
     for _ in 0..effort.runs {
-        rates.push(engine::points_per_second(parent, effort.frames_points)?);
+        rates.push(1e9 / engine::alone(parent, &engine_shape(4_000, 10, effort.frames_points))?.storage_nanos());
     }
     let detail = format!("median of {} runs of {} points: write, flush and merge", effort.runs, effort.frames_points);
-    Ok(vec![Figure::new("engine_million_per_second", median(&rates) / 1e6, detail)])
+    let one = Figure::new("engine_million_per_second", median(&rates) / 1e6, detail);
+    // Once each: a run of ten million series takes minutes, and the ratio is far from what a minute changes.
+    let nanos = |series| {
+        let figures = engine::alone(parent, &engine_shape(series, 1, effort.engine_points));
+        figures.map(|figures| figures.storage_nanos())
+    };
+    let [few, many] = [nanos(ENGINE_SERIES[0])?, nanos(ENGINE_SERIES[1])?];
+    let detail = format!(
+        "{:.2} M points/s of {} series, {:.2} M points/s of {}, {} points: write, flush and merge of known series",
+        1e3 / many,
+        ENGINE_SERIES[1],
+        1e3 / few,
+        ENGINE_SERIES[0],
+        effort.engine_points,
+    );
+    Ok(vec![one, Figure::new("engine_series_ratio", few / many, detail)])
 }
 
 /// The query types of TSBS, against all peers that are here.

@@ -43,7 +43,7 @@ pub(crate) struct Bar {
 }
 
 /// All of them, in the order in which they are told.
-pub(crate) const BARS: [Bar; 9] = [
+pub(crate) const BARS: [Bar; 10] = [
     Bar {
         key: "lines_cpu_ratio",
         name: "line protocol: CPU by VictoriaMetrics'",
@@ -115,6 +115,15 @@ pub(crate) const BARS: [Bar; 9] = [
         aim: 50.0,
         measure: Measure::Engine,
         command: "engine",
+    },
+    Bar {
+        key: "engine_series_ratio",
+        name: "one engine, one field: rate at 10 M series by 10 k",
+        rule: Rule::AtLeast,
+        bar: 0.5,
+        aim: 0.8,
+        measure: Measure::Engine,
+        command: "engine --series 10000000 --fields 1",
     },
     Bar {
         key: "query_types_won",

@@ -8,7 +8,7 @@ use super::Args;
 
 /// What the engine does with points, in the order in which they pass.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Stage {
+pub(crate) enum Stage {
     /// Bytes become a frame.
     Check,
     /// A frame that names series by their keys goes into the head: most are new.
@@ -47,7 +47,7 @@ pub(super) struct Cost {
 
 /// A run.
 #[derive(Debug)]
-pub(super) struct Figures {
+pub(crate) struct Figures {
     pub(super) points: u64,
     pub(super) rows: u64,
     /// By stage.
@@ -63,13 +63,13 @@ pub(super) struct Figures {
 
 impl Figures {
     /// CPU and wall time of a point that passes through a stage.
-    fn nanos_a_point(&self, stage: Stage) -> [f64; 2] {
+    pub(crate) fn nanos_a_point(&self, stage: Stage) -> [f64; 2] {
         let cost = self.costs[stage as usize];
         [cost.cpu_nanos, cost.wall_nanos].map(|nanos| nanos as f64 / cost.points.max(1) as f64)
     }
 
     /// CPU time of what the storage itself does with a point of a known series: a frame is checked whoever applies it.
-    pub(super) fn storage_nanos(&self) -> f64 {
+    pub(crate) fn storage_nanos(&self) -> f64 {
         [Stage::Write, Stage::Flush, Stage::Compact].map(|stage| self.nanos_a_point(stage)[0]).iter().sum()
     }
 
