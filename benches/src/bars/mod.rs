@@ -20,7 +20,7 @@ use crate::generate::Shape;
 use crate::load::LoadError;
 use crate::queries::Questions;
 use crate::queries::peers::table::{Line, Table};
-use crate::queries::peers::{self, PeersError};
+use crate::queries::peers::{self, Engine, PeersError};
 use crate::servers::{Product, ServerError, unless_interrupted};
 use crate::source::Source;
 use table::{BARS, Figure, Measure};
@@ -214,7 +214,18 @@ async fn queries(env: &Env, args: &Args, program: &Path, effort: &Effort) -> Res
     if table.peers.is_empty() {
         return Err(BarsError::NoPeer(table.skipped.iter().map(Skipped::note).collect::<Vec<_>>().join("; ")));
     }
-    Ok(vec![won(&table)])
+    Ok(vec![small(&table), won(&table)])
+}
+
+/// What one copy takes by what ClickHouse takes.
+fn small(table: &Table) -> Figure {
+    let (key, name) = ("bytes_clickhouse_ratio", Engine::ClickHouse.name());
+    let Some((ours, theirs)) = table.bytes_beside(name) else {
+        return Figure::missing(key, format!("{name} is not here: {}", Engine::ClickHouse.remedy()));
+    };
+    let detail =
+        format!("bytes a point on disk, one copy: {ours:.3} by {theirs:.3} with the codecs that take it the least");
+    Figure::new(key, ours / theirs, detail)
 }
 
 /// How many types are answered as fast as by the fastest peer; of the aim, how many in half its time.
@@ -263,6 +274,11 @@ mod tests {
         assert_eq!(figure.value, Ok(3.0));
         assert_eq!(figure.detail, "bytes a point on disk, all copies: 1.500 by 0.500, 3 turns");
         assert!(ratio(&comparison(), "bytes_ratio", "no_such").value.is_err());
+    }
+
+    #[test]
+    fn a_peer_that_is_not_here_has_no_bytes() {
+        assert!(small(&peers_table()).value.is_err_and(|why| why.contains("pip install chdb")));
     }
 
     #[test]

@@ -43,7 +43,7 @@ pub(crate) struct Bar {
 }
 
 /// All of them, in the order in which they are told.
-pub(crate) const BARS: [Bar; 10] = [
+pub(crate) const BARS: [Bar; 11] = [
     Bar {
         key: "lines_cpu_ratio",
         name: "line protocol: CPU by VictoriaMetrics'",
@@ -124,6 +124,15 @@ pub(crate) const BARS: [Bar; 10] = [
         aim: 0.8,
         measure: Measure::Engine,
         command: "engine --series 10000000 --fields 1",
+    },
+    Bar {
+        key: "bytes_clickhouse_ratio",
+        name: "bytes a point and copy by ClickHouse's",
+        rule: Rule::AtMost,
+        bar: 1.0,
+        aim: 0.8,
+        measure: Measure::Queries,
+        command: "compare-queries",
     },
     Bar {
         key: "query_types_won",

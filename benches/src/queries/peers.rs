@@ -41,6 +41,7 @@ use crate::servers::{DATABASE, PEERS, Product, Server, ServerError, unless_inter
 use digest::Digest;
 use peer::Peer;
 use python::PythonError;
+pub(crate) use sql::Engine;
 use table::{Asked, LeftOut, Line, Table};
 
 const OURS: Asked =
@@ -134,6 +135,7 @@ pub(crate) async fn compare(
     let mut cluster = Server::start(env, Product::Meridian, program, parent).await?;
     let dataset = Dataset::ensure(env, &asker(env, &cluster), &shape).await.map_err(QueriesError::from)?;
     cluster.close().await?;
+    let bytes = cluster.stored()?.data;
     let (range, found) = (dataset.range, install::find(&PEERS, false)?);
     let mut skipped = found.skipped;
     // Dropped behind the engines, whose files it holds.
@@ -151,8 +153,11 @@ pub(crate) async fn compare(
         lines.push(turns(&asker, &questions.draw(kind, extent), &truth, &mut peers, &mut left_out).await?);
     }
     let setup = setup(questions, &shape, range, &cluster, &peers, parent);
+    let a_point = |bytes: u64| bytes as f64 / shape.points as f64;
+    let bytes = a_point(bytes / Product::Meridian.copies());
+    let theirs = peers.iter().map(|peer| peer.bytes.map(a_point)).collect();
     let peers = peers.iter().map(|peer| Asked { name: peer.name(), terms: peer.terms() }).collect();
-    Ok(Table { setup, ours: OURS, peers, lines, left_out, skipped })
+    Ok(Table { setup, ours: OURS, peers, lines, bytes: (bytes, theirs), left_out, skipped })
 }
 
 fn asker(env: &Env, cluster: &Server) -> Asker {

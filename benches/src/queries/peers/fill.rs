@@ -42,7 +42,8 @@ pub(crate) async fn servers(
         let mut server = Server::start(env, *product, program, parent).await?;
         drive(env, &server, WAY, shape, &round).await?;
         server.close().await?;
-        peers.push(Peer::server(env, server, install::version(*product, program)).await?);
+        let bytes = server.stored()?.data;
+        peers.push(Peer::server(env, server, install::version(*product, program), bytes).await?);
     }
     Ok(peers)
 }
@@ -80,7 +81,15 @@ pub(crate) async fn engines(
         if counted.sum != shape.rows() as f64 {
             return Err(PeersError::Miscounted { name, sent: shape.rows(), found: counted.sum });
         }
-        peers.push(Peer::sql(engine, python));
+        let mut bytes = None;
+        if let Some((make, ask, remove)) = engine.small(&tags) {
+            for statement in make {
+                python.run(env, &statement).await.map_err(failed)?;
+            }
+            bytes = Some(python.ask(env, &ask, false).await.map_err(failed)?.1.sum as u64);
+            python.run(env, &remove).await.map_err(failed)?;
+        }
+        peers.push(Peer::sql(engine, python, bytes));
     }
     Ok(peers)
 }

@@ -50,6 +50,8 @@ pub(crate) enum PeerError {
 pub(crate) struct Peer {
     side: Side,
     pub(crate) version: String,
+    /// What the rows take on disk, with their index; of an engine that can be told how, in the least room that it has for them.
+    pub(crate) bytes: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -60,15 +62,15 @@ enum Side {
 
 impl Peer {
     /// A server that holds the rows.
-    pub(crate) async fn server(env: &Env, server: Server, version: String) -> Result<Self, ServerError> {
+    pub(crate) async fn server(env: &Env, server: Server, version: String, bytes: u64) -> Result<Self, ServerError> {
         let talk = Talk::open(env, &server.place.http).await?;
-        Ok(Self { side: Side::Http { server: Box::new(server), talk }, version })
+        Ok(Self { side: Side::Http { server: Box::new(server), talk }, version, bytes: Some(bytes) })
     }
 
     /// An engine that holds the rows.
-    pub(crate) fn sql(engine: Engine, python: Python) -> Self {
+    pub(crate) fn sql(engine: Engine, python: Python, bytes: Option<u64>) -> Self {
         let version = python.version.clone();
-        Self { side: Side::Sql { engine, python }, version }
+        Self { side: Side::Sql { engine, python }, version, bytes }
     }
 
     pub(crate) fn name(&self) -> &'static str {

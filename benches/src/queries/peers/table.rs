@@ -42,6 +42,8 @@ pub(crate) struct Table {
     pub(crate) ours: Asked,
     pub(crate) peers: Vec<Asked>,
     pub(crate) lines: Vec<Line>,
+    /// Bytes a point on disk of one copy of ours, and of the peers that tell theirs.
+    pub(crate) bytes: (f64, Vec<Option<f64>>),
     pub(crate) left_out: Vec<LeftOut>,
     pub(crate) skipped: Vec<Skipped>,
 }
@@ -65,6 +67,19 @@ impl Table {
         self.lines.iter().filter(|line| line.best().is_some_and(|(_, ratio)| ratio <= ratio_max)).count()
     }
 
+    /// Bytes a point on disk of ours and of whom else they are known.
+    fn bytes(&self) -> impl Iterator<Item = (&'static str, f64)> {
+        let (ours, theirs) = &self.bytes;
+        let theirs = self.peers.iter().zip(theirs).filter_map(|(peer, bytes)| Some((peer.name, (*bytes)?)));
+        std::iter::once((self.ours.name, *ours)).chain(theirs)
+    }
+
+    /// Those of ours, and those of a peer if they are known.
+    pub(crate) fn bytes_beside(&self, peer: &str) -> Option<(f64, f64)> {
+        let (_, theirs) = self.bytes().skip(1).find(|(name, _)| *name == peer)?;
+        Some((self.bytes.0, theirs))
+    }
+
     /// For people.
     pub(crate) fn text(&self) -> String {
         let mut out = String::new();
@@ -77,6 +92,8 @@ impl Table {
         add(format!(
             "{even} of {all} query types take at most as long as at the fastest peer, {half} at most half as long.\n"
         ));
+        let bytes = self.bytes().map(|(name, bytes)| format!("{name} {bytes:.3}")).collect::<Vec<_>>().join(", ");
+        add(format!("Bytes a point on disk, one copy with its index: {bytes}.\n"));
         for asked in std::iter::once(&self.ours).chain(&self.peers) {
             add(format!("{}: {}.", asked.name, asked.terms));
         }
@@ -108,6 +125,7 @@ impl Table {
             "setup": setup,
             "queries": self.lines.iter().map(line).collect::<Vec<Value>>(),
             "at_most_the_best": self.at_most(1.0), "at_most_half_the_best": self.at_most(0.5),
+            "bytes_a_point": self.bytes().map(|(name, bytes)| (name.to_owned(), json!(bytes))).collect::<Map<_, _>>(),
             "left_out": self.left_out.iter().map(left_out).collect::<Vec<Value>>(),
             "skipped": self.skipped.iter().map(|peer| peer.name).collect::<Vec<_>>(),
         });
@@ -162,6 +180,7 @@ pub(crate) mod tests {
                 line("lastpoint", 5.0, [None, Some(5.0)]),
                 line("single-groupby-1-1-1", 1.0, [None, None]),
             ],
+            bytes: (0.25, vec![None, Some(0.5)]),
             left_out: vec![left("lastpoint"), left("single-groupby-1-1-1")],
             skipped: vec![Skipped { name: "Third", remedy: "pip install third".into() }],
         }
@@ -180,6 +199,8 @@ single-groupby-1-1-1      1.00       -       -            -     -
 
 2 of 4 query types take at most as long as at the fastest peer, 1 at most half as long.
 
+Bytes a point on disk, one copy with its index: Meridian 0.250, Two 0.500.
+
 Meridian: three copies.
 One: one copy.
 Two: in process.
@@ -197,6 +218,8 @@ Third: SKIPPED, it is not installed: pip install third.
         assert_eq!(object["queries"][1]["best_peer"], "Two");
         assert_eq!(object["queries"][2]["peers_median_ms"], json!({ "One": null, "Two": 5.0 }));
         assert_eq!(object["queries"][3]["ratio"], Value::Null, "nobody else has answered");
+        assert_eq!(object["bytes_a_point"], json!({ "Meridian": 0.25, "Two": 0.5 }));
+        assert_eq!(table().bytes_beside("Two"), Some((0.25, 0.5)));
         assert_eq!(object["left_out"][0]["why"], "it has no such query");
         assert_eq!(object["skipped"][0], "Third");
     }
