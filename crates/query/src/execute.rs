@@ -115,38 +115,87 @@ fn aggregate(
 ) -> Result<Entries, ExecError> {
     let kinds = plan.kinds();
     let keep = whole_limit(plan).unwrap_or(u64::MAX);
-    let no_key = Arc::new(SeriesKey::default());
-    let mut windows: BTreeMap<Place, Vec<Cell>> = BTreeMap::new();
+    let mut windows = Windows::default();
     for series in series {
         let (group, key) = (plan.group_of(&series.key), Arc::new(series.key.clone()));
         for (label, rows) in runs(plan, &series.times) {
-            let place = Place { group: Arc::clone(&group), order: plan.flip(label), key: Arc::clone(&no_key) };
+            let order = plan.flip(label);
             // Of windows that are needed, none is dropped: enough others come before a dropped one, and always will.
-            let full = windows.len() as u64 >= keep;
-            let out = full && windows.last_key_value().is_some_and(|(last, _)| place > *last);
+            let full = windows.count as u64 >= keep;
+            let out = full && windows.last().is_some_and(|last| (&group, order) > last);
             if out || !series.has_value(rows.clone()) {
                 continue;
             }
-            let cells = windows.entry(place).or_insert_with(|| kinds.iter().map(|kind| Cell::empty(*kind)).collect());
+            let cells = windows.cells(&group, order, &kinds);
             let run = Run { series: &series, key: &key, rows };
             cells.iter_mut().zip(&kinds).for_each(|(cell, kind)| cell.absorb(*kind, &run));
-            if windows.len() as u64 > keep {
+            if windows.count as u64 > keep {
                 windows.pop_last();
             }
-            if windows.len() > groups_max {
+            if windows.count > groups_max {
                 return Err(ExecError::TooManyGroups { limit: groups_max, columns: kinds.len() });
             }
         }
-        if windows.len() as u64 >= keep
-            && let Some((last, _)) = windows.last_key_value()
+        if windows.count as u64 >= keep
+            && let Some((_, last)) = windows.last()
         {
-            needed.up_to(plan, plan.flip(last.order));
+            needed.up_to(plan, plan.flip(last));
         }
     }
-    for (place, cells) in &windows {
-        check_row(row_len(place) + cells.iter().map(Cell::encoded_len).sum::<usize>())?;
+    windows.entries()
+}
+
+/// Windows of all groups, in the answer's order: by group, and within one by order.
+#[derive(Default)]
+struct Windows {
+    groups: BTreeMap<Group, BTreeMap<i64, Vec<Cell>>>,
+    count: usize,
+}
+
+impl Windows {
+    /// The cells of a window, made if it is not there.
+    fn cells(&mut self, group: &Group, order: i64, kinds: &[Kind]) -> &mut [Cell] {
+        // Not by `entry`, which would need a count of the group for each window.
+        if !self.groups.contains_key(group) {
+            self.groups.insert(Arc::clone(group), BTreeMap::new());
+        }
+        let windows = self.groups.get_mut(group).expect("it was put there");
+        windows.entry(order).or_insert_with(|| {
+            self.count += 1;
+            kinds.iter().map(|kind| Cell::empty(*kind)).collect()
+        })
     }
-    Ok(Box::new(windows.into_iter().map(|(place, cells)| Entry { place, cells })))
+
+    fn last(&self) -> Option<(&Group, i64)> {
+        let (group, windows) = self.groups.last_key_value()?;
+        windows.last_key_value().map(|(order, _)| (group, *order))
+    }
+
+    fn pop_last(&mut self) {
+        let Some(mut last) = self.groups.last_entry() else { return };
+        self.count -= usize::from(last.get_mut().pop_last().is_some());
+        if last.get().is_empty() {
+            last.remove();
+        }
+    }
+
+    /// All of them as rows, unless one is too large.
+    fn entries(self) -> Result<Entries, ExecError> {
+        let key = Arc::new(SeriesKey::default());
+        for (group, windows) in &self.groups {
+            let place = row_len(&Place { group: Arc::clone(group), order: 0, key: Arc::clone(&key) });
+            for cells in windows.values() {
+                check_row(place + cells.iter().map(Cell::encoded_len).sum::<usize>())?;
+            }
+        }
+        let entries = self.groups.into_iter().flat_map(move |(group, windows)| {
+            let key = Arc::clone(&key);
+            let place = move |order| Place { group: Arc::clone(&group), order, key: Arc::clone(&key) };
+            windows.into_iter().map(move |(order, cells)| Entry { place: place(order), cells })
+        });
+        // Told with their number, which decides where they are made into a batch.
+        Ok(Box::new((0..self.count).zip(entries).map(|(_, entry)| entry)))
+    }
 }
 
 /// Cuts rows into their windows: label and rows of each.

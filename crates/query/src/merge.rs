@@ -65,7 +65,9 @@ pub struct Merge {
     plan: Plan,
     kinds: Vec<Kind>,
     inputs: Vec<Input>,
-    /// The first entry of each input that has one.
+    /// Whether there is one input.
+    is_single: bool,
+    /// Where the first entry of each input stands that has one; of a single input, where one of its entries stood.
     heads: BinaryHeap<Reverse<(Place, usize)>>,
     /// Inputs that have none and are not finished: as long as there are any, no row is certain.
     waiting: BTreeSet<usize>,
@@ -88,6 +90,7 @@ impl Merge {
         Self {
             kinds: plan.kinds(),
             inputs: vec![Input::default(); inputs],
+            is_single: inputs == 1,
             heads: BinaryHeap::new(),
             waiting: (0..inputs).collect(),
             groups: GroupLimit::of(&plan),
@@ -134,7 +137,7 @@ impl Merge {
         let mut rows = Vec::new();
         while self.left > 0 && self.waiting.is_empty() {
             let Some(mut entry) = self.pop() else { break };
-            if !self.plan.is_raw() {
+            if !self.plan.is_raw() && !self.is_single {
                 self.merge_equal(&mut entry);
             }
             if self.groups.as_mut().is_some_and(|groups| !groups.takes(&entry.place.group)) {
@@ -164,6 +167,8 @@ impl Merge {
         let state = &mut self.inputs[*input];
         let entry = state.entries.pop_front()?;
         match state.entries.front() {
+            // Compared with nothing where there is no other input.
+            Some(_) if self.is_single => {}
             Some(next) => *place = next.place.clone(),
             None => {
                 if !state.finished {
