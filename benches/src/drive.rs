@@ -44,7 +44,7 @@ pub(crate) struct Driven {
     pub(crate) seconds: f64,
     /// Of the server, from the first send to the end of the work behind it.
     pub(crate) cpu_seconds: f64,
-    /// Its threads before and behind.
+    /// Its threads at the same two instants.
     pub(crate) threads: [Vec<Thread>; 2],
     /// The most memory that the server held at a time.
     pub(crate) peak_bytes: u64,
@@ -80,13 +80,13 @@ pub(crate) async fn drive(
     let seconds = env.clock.now().saturating_duration_since(start).as_secs_f64();
     let tally = sent.map_err(|error| DriveError::Write(name, error))?;
     let settled = server.settle().await?;
-    let threads = [threads_before, cpu::threads_of(server.pid()).map_err(ServerError::Cpu)?];
     let peak_bytes = cpu::peak_bytes_of(server.pid()).map_err(ServerError::Cpu)?;
     let found = server.count(shape, round.range).await?;
     if found != tally.points || found != round.points {
         return Err(DriveError::Miscounted { name, sent: tally.points, found });
     }
     let cpu_seconds = settled.cpu_seconds - used;
+    let threads = [threads_before, settled.threads];
     Ok(Driven { tally, seconds, cpu_seconds, threads, peak_bytes, is_quiet: settled.is_quiet })
 }
 

@@ -6,10 +6,10 @@
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
-use meridian_dialect::line_protocol::{self, Heads, Precision};
+use meridian_dialect::line_protocol::{self, Heads, Line, Precision};
 use meridian_env::real;
-use meridian_frame::{FrameBuilder, Place};
-use meridian_types::{Map, SeriesKey, SeriesNumber};
+use meridian_frame::{FrameBuilder, Place, PushError};
+use meridian_types::{Map, SeriesKey, SeriesNumber, Timestamp};
 use serde_json::{Value, json};
 
 use crate::bars::BarsError;
@@ -19,7 +19,7 @@ use crate::drive::{Driven, Way, drive, stream};
 use crate::engine::{self, Stage};
 use crate::feed::{Feed, Round};
 use crate::generate::Shape;
-use crate::load::Mode;
+use crate::load::{LoadError, Mode};
 use crate::servers::{Product, Server, unless_interrupted};
 
 /// What to profile.
@@ -41,6 +41,9 @@ pub(crate) struct Args {
 /// Replicas and shards of a cluster that `dev` starts.
 const REPLICAS: u32 = 3;
 const SHARDS: u32 = 8;
+
+/// Of the frames that are made alone: the name costs nothing a point.
+const MEASUREMENT: &str = "m";
 
 /// What threads do, by how their names begin. Linux cuts names at 15 bytes.
 const GROUPS: [(&str, &str, &str); 6] = [
@@ -107,16 +110,16 @@ async fn profile(args: &Args) -> Result<Profile, BarsError> {
     let closing = server.close().await? * 1e9 / (first.tally.points + driven.tally.points) as f64;
     drop(server);
     let mut alone = Vec::new();
-    // A frame is of one shard, and has as many rows of each of its series as it would have in a cluster: of lines those of one
-    // body, whose rows are spread over all shards.
-    let (checks, shape) = match args.mode {
+    // An engine has the series of one shard, and a frame is for one: that which comes with `frames`, or its part of one body.
+    let (checks, parts) = match args.mode {
         Mode::Lines => {
             alone.extend(lines_alone(&round)?);
-            (1 + REPLICAS, shape.clone()) // by the leader that proposes, and by whoever applies
+            (1 + REPLICAS, SHARDS) // by the leader that proposes, and by whoever applies
         }
-        // By the router, too.
-        Mode::Frames => (2 + REPLICAS, Shape { series: shape.series.div_ceil(SHARDS), ..shape.clone() }),
+        Mode::Frames => (2 + REPLICAS, 1), // by the router, too
     };
+    let (series, rows_per_batch) = (shape.series.div_ceil(SHARDS), shape.rows_per_batch.div_ceil(parts));
+    let shape = Shape { series, rows_per_batch, ..shape.clone() };
     let stages = [("check a frame", Stage::Check, checks), ("write", Stage::Write, REPLICAS)];
     let figures = engine::alone(&parent, &shape)?;
     let stages = stages.into_iter().chain([("flush", Stage::Flush, REPLICAS), ("merge", Stage::Compact, REPLICAS)]);
@@ -163,38 +166,64 @@ impl Heads for Met {
     }
 }
 
-/// Bodies read, and then read and made into one frame each.
+/// A frame in the making, and where the rows of each series go in it.
+#[derive(Default)]
+struct Making {
+    frame: FrameBuilder,
+    places: Map<u32, Place>,
+}
+
+impl Making {
+    /// Adds a line; a frame that is full for it is ended, and the line begins the next.
+    fn push(&mut self, line: &Line<'_, SeriesNumber>, time: Timestamp) -> Result<(), PushError> {
+        match self.try_push(line, time) {
+            Err(PushError::FrameFull { .. }) if !self.frame.is_empty() => {
+                std::hint::black_box(std::mem::take(self).frame.finish());
+                self.try_push(line, time)
+            }
+            pushed => pushed,
+        }
+    }
+
+    fn try_push(&mut self, line: &Line<'_, SeriesNumber>, time: Timestamp) -> Result<(), PushError> {
+        let number = line.series;
+        let place = match self.places.get(&number.0) {
+            Some(place) => *place,
+            None => {
+                let place = self.frame.by_number(MEASUREMENT, number, 0)?;
+                self.places.insert(number.0, place);
+                place
+            }
+        };
+        self.frame.push_shaped(place, time, line.fields, line.shape)
+    }
+}
+
+/// Bodies read, and then read and made into frames.
 fn lines_alone(round: &Round) -> Result<[Alone; 2], BarsError> {
     let (mut met, cpu) = (Met::default(), ThreadTime::of_this().map_err(engine::EngineError::Cpu)?);
-    let mut read = |make: bool| {
+    let mut read = |make: bool| -> Result<(), BarsError> {
         for batch in &round.batches {
-            let (mut frame, mut places) = (FrameBuilder::new(), Map::<u32, Place>::default());
+            let mut making = Making::default();
             let told = line_protocol::read(&batch.body, Precision::Nanos, &mut met, |line| {
-                let line = line.map_err(|bad| bad.to_string())?;
-                let (number, time) = (line.series, line.time.ok_or("a line has no time")?);
-                if !make {
-                    std::hint::black_box(line.fields);
-                    return Ok(());
+                let line = line.expect("the server has taken each of them");
+                let time = line.time.expect("the generator writes it");
+                if make {
+                    return making.push(&line, time);
                 }
-                let place = match places.get(&number.0) {
-                    Some(place) => *place,
-                    None => {
-                        let place = frame.by_number("cpu", number, 0).map_err(|error| error.to_string())?;
-                        places.insert(number.0, place);
-                        place
-                    }
-                };
-                frame.push_shaped(place, time, line.fields, line.shape).map_err(|error| error.to_string())
+                std::hint::black_box(&line);
+                Ok(())
             });
-            told.expect("the generator makes good lines, and rows that a frame has room for");
-            std::hint::black_box(frame.finish());
+            told.map_err(LoadError::from)?;
+            std::hint::black_box(making.frame.finish());
         }
+        Ok(())
     };
-    read(false); // all heads are met, all names known
+    read(false)?; // all heads are met, all names known
     let mut nanos = [0.0; 2];
     for (make, nanos) in [false, true].into_iter().zip(&mut nanos) {
         let before = cpu.nanos().map_err(engine::EngineError::Cpu)?;
-        read(make);
+        read(make)?;
         let used = cpu.nanos().map_err(engine::EngineError::Cpu)? - before;
         *nanos = used as f64 / round.points as f64;
     }
@@ -258,6 +287,7 @@ impl Profile {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pace::Batch;
 
     fn profile() -> Profile {
         let group = |name, user| Group { name, what: "does it", user, kernel: 1.0 };
@@ -268,6 +298,19 @@ mod tests {
     #[test]
     fn what_is_told_adds_up() {
         assert!((profile().in_all() - 10.0).abs() < 1e-9 && (profile().alone_in_all() - 6.0).abs() < 1e-9);
+    }
+
+    /// A body that the server takes may have more than a frame has room for.
+    #[test]
+    fn what_one_frame_has_no_room_for_goes_into_several() {
+        let fields = (0..100).map(|n| format!("f{n}={n}i")).collect::<Vec<_>>().join(",");
+        let rows = meridian_types::limits::FRAME_BYTES_MAX as u64 / 800 + 1_000;
+        let body: String = (0..rows).map(|n| format!("m,host=h{} {fields} {}\n", n % 7, 10 + n)).collect();
+        let points = 100 * rows;
+        let batch = Batch { body: body.into(), rows, points, points_before: 0, shard: 0 };
+        let round = Round { batches: vec![batch], range: meridian_types::TimeRange::ALL, points };
+        let stages = lines_alone(&round).expect("what does not fit into one begins the next").map(|alone| alone.stage);
+        assert_eq!(stages, ["read lines", "make frames"]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use meridian_env::Env;
 
-use crate::cpu::{self, CpuError};
+use crate::cpu::{self, CpuError, Thread};
 
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Longer than the pauses between the background jobs of each product.
@@ -18,17 +18,20 @@ const WAIT_MAX: Duration = Duration::from_secs(120);
 const QUIET_CORES: f64 = 0.08;
 
 /// A server's CPU time at one time.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub(crate) struct Sample {
-    pub(crate) at: Duration,
-    pub(crate) cpu_seconds: f64,
+#[derive(Clone, PartialEq, Debug)]
+struct Sample {
+    at: Duration,
+    cpu_seconds: f64,
+    threads: Vec<Thread>,
 }
 
 /// The end of a settle.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub(crate) struct Settled {
     /// CPU time of the process when its work ended.
     pub(crate) cpu_seconds: f64,
+    /// Its threads at the same time.
+    pub(crate) threads: Vec<Thread>,
     /// Whether it ended in time.
     pub(crate) is_quiet: bool,
 }
@@ -47,26 +50,25 @@ pub(crate) async fn settle(env: &Env, pid: u32, idle_cores: f64) -> Result<Settl
     let mut samples = Vec::new();
     loop {
         let at = env.clock.now().saturating_duration_since(start);
-        samples.push(Sample { at, cpu_seconds: cpu::seconds_of(pid)? });
-        if let Some(end) = quiet_since(&samples, idle_cores + QUIET_CORES, QUIET) {
-            return Ok(Settled { cpu_seconds: end.cpu_seconds, is_quiet: true });
-        }
-        if at > WAIT_MAX {
-            let cpu_seconds = samples.last().map_or(0.0, |last| last.cpu_seconds);
-            return Ok(Settled { cpu_seconds, is_quiet: false });
+        let now = Sample { at, cpu_seconds: cpu::seconds_of(pid)?, threads: cpu::threads_of(pid)? };
+        samples.push(now.clone());
+        let quiet = quiet_since(&samples, idle_cores + QUIET_CORES, QUIET).cloned();
+        let is_quiet = quiet.is_some();
+        if let Some(Sample { cpu_seconds, threads, .. }) = quiet.or_else(|| (at > WAIT_MAX).then_some(now)) {
+            return Ok(Settled { cpu_seconds, threads, is_quiet });
         }
         env.clock.sleep(LOOK_EVERY).await;
     }
 }
 
 /// The first sample of the stretch of quiet at the end, once that is `quiet` long.
-fn quiet_since(samples: &[Sample], cores_max: f64, quiet: Duration) -> Option<Sample> {
+fn quiet_since(samples: &[Sample], cores_max: f64, quiet: Duration) -> Option<&Sample> {
     let is_quiet = |pair: &&[Sample]| {
         let seconds = (pair[1].at.saturating_sub(pair[0].at)).as_secs_f64();
         pair[1].cpu_seconds - pair[0].cpu_seconds <= cores_max * seconds
     };
     let pairs: Vec<&[Sample]> = samples.windows(2).collect();
-    let begin = pairs.iter().rev().take_while(|pair| is_quiet(pair)).last()?[0];
+    let begin = &pairs.iter().rev().take_while(|pair| is_quiet(pair)).last()?[0];
     let end = samples.last()?;
     (end.at.saturating_sub(begin.at) >= quiet).then_some(begin)
 }
@@ -76,10 +78,10 @@ mod tests {
     use super::*;
 
     fn samples(cores: &[f64]) -> Vec<Sample> {
-        let mut all = vec![Sample { at: Duration::ZERO, cpu_seconds: 10.0 }];
+        let mut all = vec![Sample { at: Duration::ZERO, cpu_seconds: 10.0, threads: Vec::new() }];
         for (second, cores) in (1..).zip(cores) {
             let cpu_seconds = all.last().map_or(0.0, |last| last.cpu_seconds) + cores;
-            all.push(Sample { at: Duration::from_secs(second), cpu_seconds });
+            all.push(Sample { at: Duration::from_secs(second), cpu_seconds, threads: Vec::new() });
         }
         all
     }
