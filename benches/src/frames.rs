@@ -17,7 +17,7 @@ use tonic::Streaming;
 use tonic::transport::Channel;
 
 use crate::generate::Host;
-use crate::pace::{ANSWER_WAIT_MAX, Batch, Pace, Tally};
+use crate::pace::{ANSWER_WAIT_MAX, Batch, Pace, Tally, wait_until};
 
 /// A frame is sent when its next row could take it past this.
 pub(crate) const FRAME_BYTES: usize = 256 << 10;
@@ -154,7 +154,7 @@ impl Stream {
                     let done = answered(&mut flying, reply)?;
                     tally.acknowledged(done.batch, done.intended, env.clock.now());
                 }
-                () = env.clock.sleep_until(due.unwrap_or(silence_ends)), if due.is_some() => {}
+                () = wait_until(env, due.unwrap_or(silence_ends)), if due.is_some() => {}
             }
         }
     }

@@ -15,7 +15,7 @@ use meridian_env::{Env, deadline};
 use meridian_types::{Timestamp, ValueRef};
 
 use crate::generate::Host;
-use crate::pace::{ANSWER_WAIT_MAX, Batch, Pace, Tally};
+use crate::pace::{ANSWER_WAIT_MAX, Batch, Pace, Tally, wait_until};
 
 /// The part of a refusal that is read and printed.
 const REFUSAL_BYTES_MAX: usize = 64 << 10;
@@ -102,10 +102,7 @@ impl Connections {
                 let now = env.clock.now();
                 let Some(intended) = pace.intended(batch, now) else { break };
                 next.set(next.get() + 1);
-                // The timer counts whole milliseconds, so that waiting for now would cost one.
-                if intended > now {
-                    env.clock.sleep_until(intended).await;
-                }
+                wait_until(env, intended).await;
                 let patience = env.clock.now() + ANSWER_WAIT_MAX;
                 loop {
                     let request = Request::post(&self.path).header("host", &self.host);

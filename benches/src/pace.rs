@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hdrhistogram::Histogram;
-use meridian_env::Instant;
+use meridian_env::{Env, Instant};
 
 /// Longest wait for one answer: past it the run has failed.
 pub(crate) const ANSWER_WAIT_MAX: Duration = Duration::from_secs(60);
@@ -49,6 +49,23 @@ impl Pace {
             Some(rate) => self.start + Duration::from_secs_f64(batch.points_before as f64 / rate as f64),
         };
         self.end.is_none_or(|end| at.max(now) < end).then_some(at)
+    }
+}
+
+/// How much of a wait goes without the runtime's timer, which counts whole milliseconds and may come one too late.
+const TIMER_MAX: Duration = Duration::from_millis(2);
+
+/// Waits until `at`, to some tens of microseconds.
+pub(crate) async fn wait_until(env: &Env, at: Instant) {
+    let left = at.saturating_duration_since(env.clock.now());
+    if left > TIMER_MAX {
+        env.clock.sleep_until(at - TIMER_MAX).await;
+    }
+    let left = at.saturating_duration_since(env.clock.now());
+    if !left.is_zero() {
+        #[expect(clippy::disallowed_methods, reason = "the clock of Env is the timer that is too coarse")]
+        let slept = tokio::task::spawn_blocking(move || std::thread::sleep(left));
+        slept.await.expect("a sleep does not panic");
     }
 }
 

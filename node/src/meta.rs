@@ -11,7 +11,7 @@ use std::sync::Arc;
 use file::Snapshot;
 use meridian_env::{Catalogue as Store, Disk, Env, Halt};
 use meridian_meta::{Catalogue, Command, Reply};
-use meridian_raft::{Applied, Entry, Job, JobError, KIND_MACHINE_MIN, Machine, Received, View};
+use meridian_raft::{Answer, Applied, Entry, Job, JobError, KIND_MACHINE_MIN, Machine, Received, View};
 use tokio::sync::watch;
 
 /// The payload is a command. Kinds are stored: never renumber.
@@ -157,7 +157,8 @@ impl Machine for Meta {
         self.applied.clone()
     }
 
-    fn apply(&mut self, run: &[Entry], applied: &Applied) -> Result<Vec<Reply>, Halt> {
+    /// Answers when all is committed and published: the catalogue is read without the machine's lock.
+    fn apply(&mut self, run: &[Entry], applied: &Applied, answer: &mut Answer<'_, Reply>) -> Result<(), Halt> {
         let mut replies = Vec::with_capacity(run.len());
         for entry in run {
             if entry.header.kind != KIND_COMMAND {
@@ -174,7 +175,8 @@ impl Machine for Meta {
         store.commit(changes).map_err(|error| Halt::io("committing the catalogue", &error))?;
         self.applied = Some(applied.clone());
         self.publish();
-        Ok(replies)
+        replies.into_iter().enumerate().for_each(|(place, reply)| answer(place, reply));
+        Ok(())
     }
 
     fn freeze(&mut self) -> Option<Job<Done>> {

@@ -6,12 +6,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use bytes::Bytes;
-use meridian_engine::{Content, Engine, Outcome as Outcomes, Point, SnapshotContent, StoreError, Task};
+use meridian_engine::{
+    Accepted, Content, Engine, Outcome as Outcomes, Point, SnapshotContent, StoreError, Task, Written,
+};
 use meridian_env::{Disk, Halt};
 use meridian_frame::Frame;
 use meridian_meta::Catalogue;
 use meridian_query::Selection;
-use meridian_raft::{Applied, Entry, Header, Job, JobError, KIND_MACHINE_MIN, Machine, Received, View, ViewFile};
+use meridian_raft::{
+    Answer, Applied, Entry, Header, Job, JobError, KIND_MACHINE_MIN, Machine, Received, View, ViewFile,
+};
 use meridian_types::{
     Code, DatabaseId, Failure, Incarnation, LogIndex, Mutant, ReplicaId, RequestId, SeriesNumber, ShardId, Stamp,
     Timestamp, Witness, limits,
@@ -250,7 +254,8 @@ impl Shard {
         Ok(reply)
     }
 
-    fn store(&mut self, database: DatabaseId, payload: &Bytes) -> Result<Reply, Halt> {
+    /// What becomes of a frame, and the frame if it is to be stored.
+    fn accept(&mut self, database: DatabaseId, payload: &Bytes) -> Result<(Reply, Option<Accepted>), Halt> {
         // The leader has checked the frame; what passed there and fails here fails on every replica alike.
         let frame = match Frame::check(payload.clone()) {
             Ok(frame) => frame,
@@ -260,16 +265,17 @@ impl Shard {
                 let text = format!("{}: entry {index}: {error}: run the version that wrote it", self.id);
                 return Err(Halt::new(text));
             }
-            Err(error) => return Ok(refused(error.code(), error.to_string())),
+            Err(error) => return Ok((refused(error.code(), error.to_string()), None)),
         };
-        Ok(match self.engine.write(database, &frame) {
-            Ok(written) => {
-                let runs = frame.tables().iter().flat_map(|table| table.runs());
-                let keyed = runs.zip(written.series).filter(|(run, _)| run.series.number().is_none());
-                let series = keyed.map(|(_, number)| number).collect();
-                Reply::Written { witness: self.witness(), points: written.points, series }
+        Ok(match self.engine.accept(database, frame) {
+            Ok(accepted) => {
+                let Written { points, series } = accepted.written();
+                let runs = accepted.frame().tables().iter().flat_map(|table| table.runs());
+                let keyed = runs.zip(series).filter(|(run, _)| run.series.number().is_none());
+                let series = keyed.map(|(_, number)| *number).collect();
+                (Reply::Written { witness: self.witness(), points: *points, series }, Some(accepted))
             }
-            Err(error) => refused(error.code(), error.to_string()),
+            Err(error) => (refused(error.code(), error.to_string()), None),
         })
     }
 
@@ -293,14 +299,20 @@ impl Shard {
         Reply::Cut
     }
 
-    fn apply_one(&mut self, entry: &Entry) -> Result<Reply, Halt> {
+    /// A write is answered once it is certain what is stored, and stored then: whoever reads it waits for the lock.
+    fn apply_one(&mut self, entry: &Entry, answer: impl FnOnce(Reply)) -> Result<(), Halt> {
         self.index = entry.index;
         self.stamp = self.stamp.next(entry.header.stamp);
         self.tell_stamp();
         let (header, payload) = (&entry.header, &entry.payload);
         tracing::debug!(index = %entry.index, request = %header.request, kind = header.kind, "applies");
-        Ok(match header.kind {
-            KIND_WRITE => self.once(header, payload, |shard| shard.store(header.database, payload))?,
+        let mut accepted = None;
+        let reply = match header.kind {
+            KIND_WRITE => self.once(header, payload, |shard| {
+                let (reply, frame) = shard.accept(header.database, payload)?;
+                accepted = frame;
+                Ok(reply)
+            })?,
             KIND_DELETE => self.once(header, payload, |shard| Ok(shard.delete(header.database, payload)))?,
             KIND_DROP => {
                 self.engine.drop_database(header.database);
@@ -312,7 +324,12 @@ impl Shard {
                 Reply::Marked { index: entry.index }
             }
             kind => return Err(Halt::new(format!("{}: entry {} has the unknown kind {kind}", self.id, entry.index))),
-        })
+        };
+        answer(reply);
+        if let Some(accepted) = accepted {
+            self.engine.store(&accepted);
+        }
+        Ok(())
     }
 }
 
@@ -370,15 +387,16 @@ impl Machine for Shard {
         self.engine.durable().map(|point| Applied(point.mark.into()))
     }
 
-    fn apply(&mut self, run: &[Entry], applied: &Applied) -> Result<Vec<Reply>, Halt> {
-        let replies = if Mutant::ApplyOutOfOrder.is_planted() {
-            let backwards: Result<Vec<Reply>, Halt> = run.iter().rev().map(|entry| self.apply_one(entry)).collect();
-            backwards.map(|replies| replies.into_iter().rev().collect())
-        } else {
-            run.iter().map(|entry| self.apply_one(entry)).collect()
-        };
+    fn apply(&mut self, run: &[Entry], applied: &Applied, answer: &mut Answer<'_, Reply>) -> Result<(), Halt> {
+        let mut places: Vec<usize> = (0..run.len()).collect();
+        if Mutant::ApplyOutOfOrder.is_planted() {
+            places.reverse();
+        }
+        for place in places {
+            self.apply_one(&run[place], |reply| answer(place, reply))?;
+        }
         self.mark = applied.clone();
-        replies
+        Ok(())
     }
 
     fn freeze(&mut self) -> Option<Job<Outcomes>> {
@@ -459,7 +477,8 @@ mod tests {
     }
 
     fn apply(shard: &mut Shard, entry: Entry) -> Reply {
-        let mut replies = shard.apply(&[entry], &Applied(Bytes::new())).expect("no halt");
+        let mut replies = Vec::new();
+        shard.apply(&[entry], &Applied(Bytes::new()), &mut |_, reply| replies.push(reply)).expect("no halt");
         replies.pop().expect("one reply an entry")
     }
 
@@ -532,10 +551,15 @@ mod tests {
         assert!(code(&apply(&mut shard, entry(1, 1, 1, Bytes::from_static(b"poison")))).is_some());
         let mut older = frame(1).to_vec();
         older[3] = 1;
-        let halt = shard.apply(&[entry(2, 2, 1, older.into())], &Applied(Bytes::new())).expect_err("an older frame");
+        let mut halted = |entry: Entry| {
+            let none = &mut |_, reply| panic!("an entry that halts is not answered: {reply:?}");
+            shard.apply(&[entry], &Applied(Bytes::new()), none).expect_err("it halts")
+        };
+        let halt = halted(entry(2, 2, 1, older.into()));
         assert!(halt.reason.contains("s1: entry 2: the frame has version 1"), "{halt:?}");
         let mut unknown = entry(2, 2, 1, Bytes::new());
         unknown.header.kind = 200;
-        assert!(shard.apply(&[unknown], &Applied(Bytes::new())).is_err(), "a newer version's entry is never guessed");
+        let halt = halted(unknown);
+        assert!(halt.reason.contains("unknown kind 200"), "a newer version's entry is never guessed: {halt:?}");
     }
 }

@@ -53,7 +53,7 @@ pub use open::{SnapshotContent, SnapshotFile};
 pub use stats::Stats;
 pub use task::{Outcome, Task};
 pub use view::View;
-pub use write::{WriteRefused, Written};
+pub use write::{Accepted, WriteRefused, Written};
 
 #[cfg(test)]
 mod tests;

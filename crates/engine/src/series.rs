@@ -119,10 +119,9 @@ impl Series {
         cells: impl Iterator<Item = (u16, ValueRef<'a>)>,
         types: &[FieldType],
         rows_max: usize,
-    ) -> u32 {
-        let points = self.tail.push(time, cells);
+    ) {
+        self.tail.push(time, cells);
         self.encode_if_full(types, rows_max);
-        points
     }
 
     /// Rows at which the tail is full. The first time that comes earlier, for each series elsewhere: series that are written

@@ -77,22 +77,22 @@ impl Measurement {
         self.columns.iter().map(|(name, column)| (&**name, *column))
     }
 
-    /// Gives every field its column, and lists them by column number.
-    pub(crate) fn register<'f>(&mut self, fields: &'f [Field]) -> Vec<(u16, &'f Field)> {
-        let mut listed = Vec::with_capacity(fields.len());
+    /// Gives every field its column.
+    pub(crate) fn register(&mut self, fields: &[Field]) {
         for field in fields {
-            let number = match self.column(&field.name) {
-                Some(column) => column.number,
-                None => {
-                    let number = self.columns.len() as u16; // at most FIELDS_MAX: `write` has checked
-                    let column = Column { number, field_type: field.field_type() };
-                    self.columns.insert(field.name.as_str().into(), column);
-                    self.types.push(column.field_type);
-                    number
-                }
-            };
-            listed.push((number, field));
+            if self.column(&field.name).is_none() {
+                let number = self.columns.len() as u16; // at most FIELDS_MAX: `write` has checked
+                let column = Column { number, field_type: field.field_type() };
+                self.columns.insert(field.name.as_str().into(), column);
+                self.types.push(column.field_type);
+            }
         }
+    }
+
+    /// The fields by column number; those that have none are left out.
+    pub(crate) fn columns_of<'f>(&self, fields: &'f [Field]) -> Vec<(u16, &'f Field)> {
+        let listed = fields.iter().filter_map(|field| Some((self.column(&field.name)?.number, field)));
+        let mut listed: Vec<_> = listed.collect();
         listed.sort_unstable_by_key(|(number, _)| *number);
         listed
     }

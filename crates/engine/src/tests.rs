@@ -14,7 +14,7 @@ mod files;
 mod needed;
 
 use crate::block::Wanted;
-use crate::{Engine, Stats, View, WriteRefused};
+use crate::{Engine, Stats, View, WriteRefused, Written};
 
 const D1: DatabaseId = DatabaseId(1);
 const D2: DatabaseId = DatabaseId(2);
@@ -393,6 +393,18 @@ fn long_texts_fill_a_chunk_before_its_rows_do() {
         assert_eq!(column.value(row), Some(Value::Str(texts[usize::try_from(-time).unwrap()].clone())));
     }
     assert!(engine.series[0].as_ref().unwrap().parts(TimeRange::ALL, Wanted::All).len() >= 3, "cut by bytes");
+}
+
+#[test]
+fn what_is_accepted_has_its_numbers_before_its_rows() {
+    let mut engine = Engine::new(7);
+    let row = |time| frame(&[("cpu", "a", time, &[("load", ValueRef::F64(1.0)), ("idle", ValueRef::I64(2))])]);
+    engine.write(D1, &row(1)).expect("valid");
+    let accepted = engine.accept(D1, row(2)).expect("valid");
+    assert_eq!(*accepted.written(), Written { points: 2, series: vec![SeriesNumber(0)] });
+    assert_eq!(engine.stats().points, 2, "the rows are not there yet");
+    engine.store(&accepted);
+    assert_eq!(engine.stats().points, 4);
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! How a frame gets in: one pass checks all of it, a second applies it, so that a refusal leaves no trace.
+//! How a frame gets in: one pass checks all of it, so that a refusal leaves no trace, then its series get their numbers, and
+//! then its rows are stored. What a frame is answered is certain before the last.
 //!
 //! It must never refuse for a reason that is not in the log, such as memory: all replicas answer alike.
 
@@ -89,48 +90,96 @@ impl WriteRefused {
     }
 }
 
+/// A frame that is taken: its series have their numbers, and its rows are still to be stored.
+#[must_use = "its rows are lost if it is not stored"]
+#[derive(Debug)]
+pub struct Accepted {
+    database: DatabaseId,
+    frame: Frame,
+    written: Written,
+}
+
+impl Accepted {
+    /// The frame.
+    pub fn frame(&self) -> &Frame {
+        &self.frame
+    }
+
+    /// What storing it does.
+    pub fn written(&self) -> &Written {
+        &self.written
+    }
+}
+
 impl Engine {
     /// Applies a frame in log order. The last write wins per (series, field, time), by log order and inside the frame by
     /// row order; times may come in any order and as often as they like. All or nothing: a refusal leaves no trace.
     pub fn write(&mut self, database: DatabaseId, frame: &Frame) -> Result<Written, WriteRefused> {
+        let written = self.take(database, frame)?;
+        self.put(database, frame, &written);
+        Ok(written)
+    }
+
+    /// The first part of [`Engine::write`]: all of it that can be refused, in a fraction of the time. What is accepted must be
+    /// stored before anything else is done with the engine.
+    pub fn accept(&mut self, database: DatabaseId, frame: Frame) -> Result<Accepted, WriteRefused> {
+        let written = self.take(database, &frame)?;
+        Ok(Accepted { database, frame, written })
+    }
+
+    /// The second part.
+    pub fn store(&mut self, accepted: &Accepted) {
+        self.put(accepted.database, &accepted.frame, &accepted.written);
+    }
+
+    /// Checks all of a frame, and gives its columns and series their numbers.
+    fn take(&mut self, database: DatabaseId, frame: &Frame) -> Result<Written, WriteRefused> {
         self.check(database, frame)?;
-        let Self { hasher, tail_rows_max, databases, series, filled, .. } = self;
+        let Self { hasher, databases, series, .. } = self;
         let home = databases.entry(database).or_default();
         let mut written = Written::default();
         for table in frame.tables() {
             let measurement =
                 home.measurements.entry(table.measurement().into()).or_insert_with(|| Measurement::new(*hasher));
-            let columns = measurement.register(table.fields());
+            measurement.register(table.fields());
+            written.points += table.fields().iter().map(|field| field.values.points() as u64).sum::<u64>();
+            written.series.extend(table.runs().iter().map(|run| match &run.series {
+                SeriesRef::Key(key) => {
+                    number_of(key, (database, table.measurement()), measurement, series, &mut home.stats)
+                }
+                SeriesRef::Number(number) => *number,
+            }));
+        }
+        Ok(written)
+    }
+
+    /// Stores the rows of a frame that was taken.
+    fn put(&mut self, database: DatabaseId, frame: &Frame, written: &Written) {
+        let Self { tail_rows_max, databases, series, filled, .. } = self;
+        let home = databases.get_mut(&database).expect("`take` has made it");
+        let mut numbers = written.series.iter();
+        for table in frame.tables() {
+            let measurement = home.measurements.get(table.measurement()).expect("`take` has made it");
+            let columns = measurement.columns_of(table.fields());
             let mask_words = (measurement.columns().len().saturating_sub(1) / 64 + 1) as u8; // at most FIELDS_MAX columns
             let late_points_count = !Mutant::IgnoreLatePoint.is_planted();
             let mut rows = if late_points_count { Rows::of(table, &columns, mask_words) } else { None };
-            for run in table.runs() {
-                let number = match &run.series {
-                    SeriesRef::Key(key) => {
-                        number_of(key, (database, table.measurement()), measurement, series, &mut home.stats)
-                    }
-                    SeriesRef::Number(number) => *number,
-                };
+            for (run, number) in table.runs().iter().zip(&mut numbers) {
                 let one = series[number.0 as usize].as_mut();
-                let one = one.expect("`check` found the numbers that the frame names, `number_of` gives live ones");
+                let one = one.expect("`take` found the numbers that the frame names, and gives live ones");
                 let (before, was_empty) = (one.size(), one.is_empty());
                 let grown = Arc::make_mut(one);
                 grown.widen(mask_words);
-                written.points += match &mut rows {
-                    Some(rows) => {
-                        grown.extend(rows, run.rows.clone(), measurement.types(), *tail_rows_max);
-                        (run.rows.len() * columns.len()) as u64
-                    }
+                match &mut rows {
+                    Some(rows) => grown.extend(rows, run.rows.clone(), measurement.types(), *tail_rows_max),
                     None => append(grown, table, run, &columns, (measurement.types(), *tail_rows_max)),
-                };
+                }
                 home.stats.replace(before, one.size());
                 if was_empty && !one.is_empty() {
-                    filled.push(number);
+                    filled.push(*number);
                 }
-                written.series.push(number);
             }
         }
-        Ok(written)
     }
 
     /// Whether `write` would take the frame. Changes nothing.
@@ -216,21 +265,19 @@ fn number_of(
     number
 }
 
-/// Appends a run's rows one by one and returns how many values they have.
+/// Appends a run's rows one by one.
 fn append(
     series: &mut Series,
     table: &Table,
     run: &Run,
     columns: &[(u16, &Field)],
     (types, rows_max): (&[FieldType], usize),
-) -> u64 {
-    let mut points = 0;
+) {
     for row in run.rows.clone() {
         if Mutant::IgnoreLatePoint.is_planted() && series.span().is_some_and(|(_, last)| table.times()[row] < last) {
             continue;
         }
         let cells = columns.iter().filter_map(|(number, field)| Some((*number, field.get(row)?)));
-        points += u64::from(series.push(table.times()[row], cells, types, rows_max));
+        series.push(table.times()[row], cells, types, rows_max);
     }
-    points
 }

@@ -67,38 +67,44 @@ impl<M: Machine> Adapter<M> {
 
     async fn apply_run(&mut self, run: Vec<EntryResponder<TypeConfig>>) -> io::Result<()> {
         let mut entries = Vec::with_capacity(run.len());
-        for (entry, _) in &run {
+        let (mut waiting, mut others) = (Vec::with_capacity(run.len()), Vec::new());
+        for (entry, responder) in run {
             let (leader, index) = entry.log_id_parts();
-            self.applied = Some(LogId::new(*leader, index));
-            match &entry.payload {
-                Payload::Blank => {}
+            let id = LogId::new(*leader, index);
+            self.applied = Some(id);
+            match entry.payload {
+                Payload::Blank => others.extend(responder),
                 Payload::Membership(membership) => {
-                    self.membership = StoredMembership::new(self.applied, membership.clone());
+                    self.membership = StoredMembership::new(self.applied, membership);
+                    others.extend(responder);
                 }
-                Payload::Normal(command) => entries.push(Entry {
-                    index: LogIndex(index),
-                    header: command.header,
-                    payload: command.payload.clone(),
-                }),
+                Payload::Normal(command) => {
+                    entries.push(Entry { index: LogIndex(index), header: command.header, payload: command.payload });
+                    waiting.push((id, responder));
+                }
             }
         }
-        let count = entries.len();
         self.wait_synced().await?;
         let mark = encode_mark(self.applied.as_ref(), &self.membership);
         let jobs = Arc::clone(&self.jobs);
         let span = tracing::debug_span!("apply", group = %self.spec.group, replica = %self.spec.replica);
-        let job = move || span.in_scope(|| jobs.machine().write().apply(&entries, &mark));
-        let replies = meridian_env::run(&*self.env.work, Class::Apply, job).await.map_err(io::Error::other)?;
-        assert_eq!(replies.len(), count, "a machine answers every entry of a run");
+        let job = move || {
+            let mut left = entries.len();
+            let mut answer = |place: usize, reply| {
+                let (id, responder) = &mut waiting[place];
+                jobs.note_applied(*id);
+                left -= 1;
+                if let Some(responder) = responder.take() {
+                    responder.send(Reply(Some(Box::new(reply))));
+                }
+            };
+            let applied = span.in_scope(|| jobs.machine().write().apply(&entries, &mark, &mut answer));
+            assert!(applied.is_err() || left == 0, "a machine answers every entry of a run");
+            applied
+        };
+        meridian_env::run(&*self.env.work, Class::Apply, job).await.map_err(io::Error::other)?;
         self.applied.into_iter().for_each(|id| self.jobs.note_applied(id));
-        let mut replies = replies.into_iter();
-        for (entry, responder) in run {
-            let normal = matches!(entry.payload, Payload::Normal(_));
-            let reply = normal.then(|| replies.next().map(|r| Box::new(r) as _)).flatten();
-            if let Some(responder) = responder {
-                responder.send(Reply(reply));
-            }
-        }
+        others.into_iter().for_each(|responder| responder.send(Reply(None)));
         Ok(())
     }
 }

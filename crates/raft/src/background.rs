@@ -50,8 +50,8 @@ impl<M: Machine> Jobs<M> {
         &self.machine
     }
 
-    /// The last entry that the machine has applied since it was opened. Known before anybody is answered who waits for the entry,
-    /// and without waiting for apply.
+    /// The last entry that the machine has applied since it was opened, or is applying under its lock after it answered it. Known
+    /// before anybody is answered who waits for the entry, and without waiting for apply.
     pub(crate) fn applied(&self) -> Option<LogId> {
         *self.applied.lock()
     }

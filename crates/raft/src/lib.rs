@@ -48,7 +48,7 @@ pub use entry::{EntryError, Header, KIND_MACHINE_MIN};
 pub use group::{Group, GroupStatus, ProposeError};
 pub use groups::{GroupSpec, Groups, GroupsConfig, SNAPSHOT_BYTES_PER_SECOND, Timing};
 pub use log::{Damage, EntrySpan, LogFigures, LogSettings, SegmentSummary, fuzz_segment, inspect_log};
-pub use machine::{Applied, Content, Entry, Job, JobError, Machine, Received, View, ViewFile};
+pub use machine::{Answer, Applied, Content, Entry, Job, JobError, Machine, Received, View, ViewFile};
 pub use membership::{Members, MembershipError};
 pub use read::{ReadError, Unread};
 pub use snapshot::fuzz_offer;

@@ -36,6 +36,9 @@ impl Applied {
 /// Work off the async threads; owns its inputs. What it made is put to use by [`Machine::install`] alone.
 pub type Job<T> = Box<dyn FnOnce() -> Result<T, JobError> + Send>;
 
+/// Takes the reply to an entry, by its place in the run.
+pub type Answer<'a, R> = dyn FnMut(usize, R) + 'a;
+
 /// Why a background job made nothing.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum JobError {
@@ -71,9 +74,11 @@ pub trait Machine: Send + Sync + 'static {
     /// and the log is applied from its start.
     fn applied(&self) -> Option<Applied>;
 
-    /// Applies entries in order and answers each. A refusal is a reply; `Halt` means that this replica's own disk or
-    /// version failed it, and no reply leaves. `applied` stands for the state after the run.
-    fn apply(&mut self, run: &[Entry], applied: &Applied) -> Result<Vec<Self::Reply>, Halt>;
+    /// Applies entries in order. `answer` is called once for each of them, with its place in the run, as soon as its reply is
+    /// certain: that may be before its effect can be read, if nobody reads the machine but under its lock. A refusal is a reply;
+    /// `Halt` means that this replica's own disk or version failed it, and no more replies leave. `applied` stands for the state
+    /// after the run.
+    fn apply(&mut self, run: &[Entry], applied: &Applied, answer: &mut Answer<'_, Self::Reply>) -> Result<(), Halt>;
 
     /// Cuts memory at the last applied entry. The job writes files and commits them by one manifest edit; apply goes on in a
     /// new head meanwhile. `None` if nothing is newer than the files. A cut whose job failed is handed out again.

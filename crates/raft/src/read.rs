@@ -100,7 +100,8 @@ impl<M: Machine> Group<M> {
     }
 
     /// What the machine has applied, if it leads by this vote since this process runs and has applied an entry of its own term: that
-    /// comes behind all that earlier leaders acknowledged, and what it acknowledges itself it has applied before.
+    /// comes behind all that earlier leaders acknowledged, and what it acknowledges itself is noted before. The machine may answer
+    /// while it still applies, under the lock that a reader of it takes.
     fn applied_as_leader(&self, vote: &Vote) -> Option<LogIndex> {
         let metrics = self.raft().metrics();
         let leads = {

@@ -20,7 +20,7 @@ use crate::adapter::Adapter;
 use crate::background::Jobs;
 use crate::groups::GroupSpec;
 use crate::log::{Log, LogSettings};
-use crate::machine::{Applied, Entry as MachineEntry, Job, JobError, Machine, Received, View};
+use crate::machine::{Answer, Applied, Entry as MachineEntry, Job, JobError, Machine, Received, View};
 use crate::types::{Payload, StoredMembership};
 
 /// A machine that keeps nothing but how far it is.
@@ -35,9 +35,10 @@ impl Machine for Mark {
         self.0.clone()
     }
 
-    fn apply(&mut self, run: &[MachineEntry], applied: &Applied) -> Result<Vec<()>, Halt> {
+    fn apply(&mut self, run: &[MachineEntry], applied: &Applied, answer: &mut Answer<'_, ()>) -> Result<(), Halt> {
         self.0 = Some(applied.clone());
-        Ok(vec![(); run.len()])
+        (0..run.len()).for_each(|place| answer(place, ()));
+        Ok(())
     }
 
     fn freeze(&mut self) -> Option<Job<()>> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use meridian_env::{Catalogue, Class, Disk, Env, File, Halt, Open, run};
-use meridian_raft::{Applied, Content, Entry, Job, JobError, Machine, Received, View, ViewFile};
+use meridian_raft::{Answer, Applied, Content, Entry, Job, JobError, Machine, Received, View, ViewFile};
 use meridian_types::LogIndex;
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -181,7 +181,7 @@ impl Machine for List {
         }
     }
 
-    fn apply(&mut self, run: &[Entry], applied: &Applied) -> Result<Vec<Place>, Halt> {
+    fn apply(&mut self, run: &[Entry], applied: &Applied, answer: &mut Answer<'_, Place>) -> Result<(), Halt> {
         let mut places = Vec::new();
         let mut changes = Vec::new();
         for entry in run {
@@ -195,7 +195,8 @@ impl Machine for List {
             store.commit(changes).map_err(|e| Halt::io("the list", &e))?;
         }
         self.applied = Some(applied.clone());
-        Ok(places)
+        places.into_iter().enumerate().for_each(|(at, place)| answer(at, place));
+        Ok(())
     }
 
     fn freeze(&mut self) -> Option<Job<Done>> {
