@@ -198,9 +198,13 @@ impl<'a> Run<'a> {
         cpu::forget_peak_of(process)?;
         let before = cpu::peak_bytes_of(process)?;
         let first = if args.keys { Stage::Write } else { Stage::Register };
-        let (mut points, mut unflushed) = (0, 0);
+        let (mut points, mut unflushed, mut before_this) = (0, 0, first);
         let keyed = encoded.by_key.iter().map(|bytes| (first, bytes));
         for (stage, bytes) in keyed.chain(encoded.by_number.iter().map(|bytes| (Stage::Write, bytes))) {
+            if std::mem::replace(&mut before_this, stage) != stage {
+                self.flush(first)?;
+                unflushed = 0;
+            }
             let frame = self.timed(Stage::Check, |_| Ok(Frame::check(bytes.clone())?))?;
             let written = self.timed(stage, |run| Ok(run.engine.write(DATABASE, &frame)?))?;
             self.costs[stage as usize].points += written.points;
@@ -210,15 +214,18 @@ impl<'a> Run<'a> {
             let rows = self.engine.stats().row_bytes;
             self.row_bytes_max = self.row_bytes_max.max(rows);
             if args.flush_points.map_or(rows >= args.flush_bytes, |most| unflushed >= most) {
-                self.flush()?;
+                self.flush(stage)?;
                 unflushed = 0;
             }
         }
-        self.flush()?;
+        self.flush(before_this)?;
         let peak_bytes = cpu::peak_bytes_of(process)?.saturating_sub(before);
         self.verify(&args.shape, points, encoded)?;
-        for stage in [Stage::Check, Stage::Flush, Stage::Compact] {
-            self.costs[stage as usize].points = points;
+        self.costs[Stage::Check as usize].points = points;
+        // What registers series is told with its flushes.
+        let stored = self.costs[Stage::Write as usize].points;
+        for stage in [Stage::Flush, Stage::Compact] {
+            self.costs[stage as usize].points = stored;
         }
         let stats = self.engine.stats();
         Ok(Figures {
@@ -232,10 +239,15 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// Brings the head into files, and merges them until there is nothing to merge.
-    fn flush(&mut self) -> Result<(), EngineError> {
+    /// Brings the head into files, and merges them until there is nothing to merge. What the flush of new series costs, whose names go
+    /// into files as well, counts as what it is.
+    fn flush(&mut self, written: Stage) -> Result<(), EngineError> {
         let point = Point { index: self.index, mark: Vec::new(), state: Vec::new() };
-        self.timed(Stage::Flush, |run| {
+        let (flush, compact) = match written {
+            Stage::Register => (Stage::Register, Stage::Register),
+            _ => (Stage::Flush, Stage::Compact),
+        };
+        self.timed(flush, |run| {
             if let Some(task) = run.engine.freeze(point, |_| PARTITION_NANOS) {
                 let outcome = task.run()?;
                 run.engine.install(outcome);
@@ -248,7 +260,7 @@ impl<'a> Run<'a> {
             run.engine.install(outcome);
             Ok(true)
         };
-        while self.timed(Stage::Compact, merge)? {}
+        while self.timed(compact, merge)? {}
         Ok(())
     }
 

@@ -11,7 +11,7 @@ use super::Args;
 pub(crate) enum Stage {
     /// Bytes become a frame.
     Check,
-    /// A frame that names series by their keys goes into the head: most are new.
+    /// A frame that names series by their keys goes into the head, most of them new, and from there into blocks, with their names.
     Register,
     /// Any other frame goes into the head.
     Write,

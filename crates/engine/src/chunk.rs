@@ -93,6 +93,22 @@ impl Chunk {
         (!kept.is_empty()).then(|| kept.finish(self.text.clone()))
     }
 
+    /// Some of its rows. `is_text` tells of which columns the cells are places in its text.
+    pub(crate) fn slice(&self, rows: Range<usize>, is_text: impl Fn(u16) -> bool) -> Self {
+        let mut open = Builder::default();
+        open.append(self, rows, 0, |_| false);
+        let (mut slice, mut text) = (open.finish(Box::default()), String::new());
+        for column in slice.columns.iter_mut().filter(|column| is_text(column.number)) {
+            for cell in &mut column.cells {
+                let string = self.string(*cell);
+                *cell = (text.len() as u64) << 32 | string.len() as u64;
+                text.push_str(string);
+            }
+        }
+        slice.text = text.into();
+        slice
+    }
+
     /// A chunk of parts that keep what the fields of [`Chunk`] and [`Column`] promise: as they were, or checked.
     pub(crate) fn from_parts(times: Box<[i64]>, columns: Box<[Column]>, text: Box<str>) -> Self {
         Self { times, columns, text }
@@ -122,6 +138,13 @@ impl Chunk {
     pub(crate) fn column(&self, number: u16) -> Option<&Column> {
         let place = self.columns.binary_search_by_key(&number, |column| column.number).ok()?;
         Some(&self.columns[place])
+    }
+
+    /// Whether both have the same columns, a value in each row of each, and no text.
+    pub(crate) fn is_alike(&self, other: &Self) -> bool {
+        let is_full = |column: &Column| column.present.is_none();
+        let are_plain = [self, other].iter().all(|one| one.text.is_empty() && one.columns.iter().all(is_full));
+        are_plain && self.columns.iter().map(Column::number).eq(other.columns.iter().map(Column::number))
     }
 
     /// What the cells of strings point into.
@@ -185,7 +208,7 @@ impl Column {
 }
 
 /// A chunk that is being filled, row after row in order of time.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Builder {
     times: Vec<i64>,
     columns: Vec<Building>,
@@ -207,6 +230,11 @@ impl Builder {
         if self.times.last() != Some(&time) {
             self.times.push(time);
         }
+    }
+
+    /// Goes on with another row, whatever its time.
+    pub(crate) fn next_row(&mut self, time: i64) {
+        self.times.push(time);
     }
 
     /// Gives the row its value of a column; a value that is there is written over.
@@ -243,6 +271,17 @@ impl Builder {
         }
     }
 
+    /// Goes on with rows of chunks that are alike: part and row of each.
+    pub(crate) fn gather(&mut self, chunks: &[&Chunk], rows: &[(u32, u32)]) {
+        let start = self.times.len();
+        self.times.extend(rows.iter().map(|(part, row)| chunks[*part as usize].times[*row as usize]));
+        for at in 0..chunks[0].columns.len() {
+            let columns: Vec<&Column> = chunks.iter().map(|chunk| &chunk.columns[at]).collect();
+            let cells = rows.iter().map(|(part, row)| columns[*part as usize].cells[*row as usize]);
+            self.place(columns[0].number).extend_full(start, cells);
+        }
+    }
+
     /// The chunk. `text` is what the cells of strings point into.
     pub(crate) fn finish(mut self, text: Box<str>) -> Chunk {
         self.columns.sort_unstable_by_key(|column| column.number);
@@ -275,9 +314,10 @@ fn set_bits(mask: &mut [u64], rows: Range<usize>) {
 }
 
 /// A column that is being filled, row after row.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Building {
     number: u16,
+    /// Nothing while all rows have a value.
     present: Vec<u64>,
     cells: Vec<u64>,
 }
@@ -285,10 +325,12 @@ struct Building {
 impl Building {
     /// `row` is never below that of an earlier call; the same row again writes over its value.
     fn set(&mut self, row: usize, cell: u64) {
-        let (word, bit) = (row / 64, 1 << (row % 64));
-        if self.present.len() <= word {
-            self.present.resize(word + 1, 0);
+        if self.present.is_empty() && row == self.cells.len() {
+            self.cells.push(cell);
+            return;
         }
+        self.spread(row + 1);
+        let (word, bit) = (row / 64, 1 << (row % 64));
         if self.present[word] & bit != 0
             && let Some(last) = self.cells.last_mut()
         {
@@ -302,14 +344,16 @@ impl Building {
     /// Takes the `cells` that `column` has in `rows` as those of as many rows from `start` on, which is behind all that there
     /// are; `moved` is added to each.
     fn extend(&mut self, start: usize, column: &Column, rows: Range<usize>, cells: &[u64], moved: u64) {
-        let words = (start + rows.len()).div_ceil(64);
-        self.present.resize(words.max(self.present.len()), 0);
-        match &column.present {
-            None => set_bits(&mut self.present, start..start + rows.len()),
-            Some(mask) => {
-                for (row, to) in rows.zip(start..) {
-                    if mask[row / 64] >> (row % 64) & 1 == 1 {
-                        self.present[to / 64] |= 1 << (to % 64);
+        let is_dense = self.present.is_empty() && start == self.cells.len();
+        if !is_dense || column.present.is_some() {
+            self.spread(start + rows.len());
+            match &column.present {
+                None => set_bits(&mut self.present, start..start + rows.len()),
+                Some(mask) => {
+                    for (row, to) in rows.zip(start..) {
+                        if mask[row / 64] >> (row % 64) & 1 == 1 {
+                            self.present[to / 64] |= 1 << (to % 64);
+                        }
                     }
                 }
             }
@@ -320,9 +364,30 @@ impl Building {
         }
     }
 
+    /// Takes one cell for each row from `start` on, which is behind all that there are.
+    fn extend_full(&mut self, start: usize, cells: impl ExactSizeIterator<Item = u64>) {
+        if !self.present.is_empty() || start != self.cells.len() {
+            self.spread(start + cells.len());
+            set_bits(&mut self.present, start..start + cells.len());
+        }
+        self.cells.extend(cells);
+    }
+
+    /// Makes room for the bits of so many rows, and sets those of the rows that have a value.
+    fn spread(&mut self, rows: usize) {
+        let is_first = self.present.is_empty();
+        self.present.resize(rows.div_ceil(64).max(self.present.len()), 0);
+        if is_first {
+            set_bits(&mut self.present, 0..self.cells.len());
+        }
+    }
+
     fn finish(mut self, rows: usize) -> Column {
-        self.present.resize(rows.div_ceil(64), 0);
-        let present = (self.cells.len() < rows).then(|| self.present.into());
+        let is_full = self.cells.len() == rows;
+        if !is_full {
+            self.spread(rows);
+        }
+        let present = (!is_full).then(|| self.present.into());
         Column { number: self.number, present, cells: self.cells.into() }
     }
 }

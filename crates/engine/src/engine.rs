@@ -30,6 +30,8 @@ pub struct Engine {
     /// By number, over all databases. A dropped series leaves `None`, because numbers are never reused. Each series is
     /// shared with the views that read it: a write copies the open rows of a series only while a view holds it.
     pub(crate) series: Vec<Option<Arc<Series>>>,
+    /// By number, the number of the first series of its measurement, also of those that are gone.
+    pub(crate) homes: Vec<SeriesNumber>,
     /// The series that have rows in the head, dropped ones among them.
     pub(crate) filled: Vec<SeriesNumber>,
     /// Deletes that blocks, or what becomes blocks, must honour.
@@ -53,6 +55,7 @@ impl Engine {
             databases: BTreeMap::new(),
             dropped: BTreeSet::new(),
             series: Vec::new(),
+            homes: Vec::new(),
             filled: Vec::new(),
             tombstones: Vec::new(),
             cut: None,

@@ -3,7 +3,7 @@
 //!
 //! A cut whose job failed stays, and is handed out again: its rows are in no other place than memory and log.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, btree_map};
 use std::sync::Arc;
 
 use meridian_env::File;
@@ -11,8 +11,10 @@ use meridian_types::{DatabaseId, FieldType, SeriesNumber, TimeRange};
 
 use crate::Engine;
 use crate::block::{BlockWriter, Piece};
+use crate::chunk::contains;
 use crate::cut::Cut;
 use crate::error::StoreError;
+use crate::few::{Few, FewRows};
 use crate::manifest::{BlockRecord, Manifest, TombstoneState};
 use crate::names::Names;
 use crate::read::after;
@@ -103,8 +105,12 @@ fn flush(writing: &mut Writing<'_>, base: &Manifest, cut: &Cut) -> Result<Flushe
     for series in &cut.series {
         by_database.entry(series.identity().home.database).or_default().push(series);
     }
-    for (database, series) in by_database {
-        new.extend(writing.blocks(database, &series, base.applied + 1, cut)?);
+    let none = Few::default();
+    let databases: BTreeSet<DatabaseId> = by_database.keys().chain(cut.few.keys()).copied().collect();
+    for database in databases {
+        let series = by_database.remove(&database).unwrap_or_default();
+        let few = cut.few.get(&database).unwrap_or(&none);
+        new.extend(writing.blocks(database, &series, few, base.applied + 1, cut)?);
     }
     let (names, kept_names) = writing.names(base, cut)?;
     let mut blocks = kept(base, cut);
@@ -205,28 +211,26 @@ impl<'a> Writing<'a> {
         &mut self,
         database: DatabaseId,
         all: &[&Series],
+        few: &Few,
         first: u64,
         cut: &Cut,
     ) -> Result<Vec<Arc<Stored>>, StoreError> {
         let Some(range) = after(cut.cutoff(database), TimeRange::ALL) else { return Ok(Vec::new()) };
-        let spans = all.iter().filter_map(|series| series.span());
+        let spans = all.iter().filter_map(|series| series.span()).chain(few.iter().map(|rows| rows.span()));
         let Some((min, max)) = spans.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1))) else { return Ok(Vec::new()) };
         let partition = partition_for(cut.partitions[&database], min.max(range.start().nanos()), max);
         let cuts = Cuts { rows_max: cut.rows_max, partition };
-        let mut writers: BTreeMap<i64, BlockWriter> = BTreeMap::new();
+        let (recent, writers) = (cuts.partition_of(min), BTreeMap::new());
+        let mut making = Making { writing: self, database, range, cuts, recent, cut, writers };
+        let mut few = few.iter().peekable();
         for series in all {
-            let identity = series.identity();
-            let types = &cut.types[&identity.home.number];
-            let given: Vec<Given> = series.sealed(range).into_iter().map(Given::whole).collect();
-            let chunks = rechunk(&given, types, range, cuts)?;
-            for same in chunks.chunk_by(|a, b| partition_of(cuts, a) == partition_of(cuts, b)) {
-                let writer = match writers.entry(partition_of(cuts, &same[0])) {
-                    std::collections::btree_map::Entry::Occupied(open) => open.into_mut(),
-                    std::collections::btree_map::Entry::Vacant(place) => place.insert(self.begin(database)?),
-                };
-                write_series(writer, identity.number, same, types)?;
+            while let Some(rows) = few.next_if(|rows| rows.number < series.number()) {
+                making.few(rows)?;
             }
+            making.series(series.identity().numbers(), series.sealed(range))?;
         }
+        few.try_for_each(|rows| making.few(rows))?;
+        let writers = making.writers;
         let record = |meta| BlockRecord { meta, first, last: cut.last, clean: 0, partition };
         writers.into_values().map(|writer| self.end(writer, record)).collect()
     }
@@ -265,23 +269,73 @@ impl<'a> Writing<'a> {
 
 type NewNames = Option<(crate::manifest::NamesRecord, Arc<dyn File>)>;
 
-/// Adds the chunks of one series to a block.
+/// The blocks of one database in the making.
+struct Making<'m, 'p> {
+    writing: &'m mut Writing<'p>,
+    database: DatabaseId,
+    /// What retention has left.
+    range: TimeRange,
+    cuts: Cuts,
+    /// A partition in which the next time probably is as well: to find it takes a division.
+    recent: i64,
+    cut: &'m Cut,
+    /// By the start of their partition.
+    writers: BTreeMap<i64, BlockWriter>,
+}
+
+impl Making<'_, '_> {
+    /// A series with any rows, given in log order; series come in order of their numbers.
+    fn series(&mut self, numbers: (SeriesNumber, SeriesNumber), rows: Vec<Sealed>) -> Result<(), StoreError> {
+        let (cut, cuts) = (self.cut, self.cuts);
+        let types = &cut.types[&numbers.0];
+        let given: Vec<Given> = rows.into_iter().map(Given::whole).collect();
+        let partition = |chunk: &Sealed| cuts.partition_of(chunk.span().map_or(0, |(first, _)| first));
+        for same in rechunk(&given, types, self.range, cuts)?.chunk_by(|a, b| partition(a) == partition(b)) {
+            write_series(self.writer(partition(&same[0]))?, numbers, same, types)?;
+        }
+        Ok(())
+    }
+
+    /// A series of few rows.
+    fn few(&mut self, rows: FewRows<'_>) -> Result<(), StoreError> {
+        let ((first, last), numbers) = (rows.span(), (rows.home, rows.number));
+        let (partition, cut) = (self.partition_of(first), self.cut);
+        if !contains(self.range, first) || !contains(self.range, last) || partition != self.partition_of(last) {
+            return self.series(numbers, vec![Sealed::Columns(Arc::new(rows.chunk()))]);
+        }
+        let written = self.writer(partition)?.few_rows(&rows, &cut.types[&rows.home]);
+        written.map_err(|error| StoreError::io("writing a block", &error))
+    }
+
+    fn partition_of(&mut self, time: i64) -> i64 {
+        // The first one begins at no multiple of the length.
+        if self.recent == i64::MIN || !(0..self.cuts.partition).contains(&time.saturating_sub(self.recent)) {
+            self.recent = self.cuts.partition_of(time);
+        }
+        self.recent
+    }
+
+    /// The block of a partition, which is begun if it is not there.
+    fn writer(&mut self, partition: i64) -> Result<&mut BlockWriter, StoreError> {
+        Ok(match self.writers.entry(partition) {
+            btree_map::Entry::Occupied(open) => open.into_mut(),
+            btree_map::Entry::Vacant(place) => place.insert(self.writing.begin(self.database)?),
+        })
+    }
+}
+
+/// Adds the chunks of one series to a block; `numbers` are its measurement's and its own.
 pub(crate) fn write_series(
     writer: &mut BlockWriter,
-    number: SeriesNumber,
+    numbers: (SeriesNumber, SeriesNumber),
     chunks: &[Sealed],
     types: &[FieldType],
 ) -> Result<(), StoreError> {
-    let type_of = |column: u16| types[usize::from(column)];
     let chunks = chunks.iter().map(|sealed| match sealed {
         Sealed::Columns(chunk) => Piece::Chunk(chunk),
         Sealed::Encoded(encoded) => Piece::Encoded(encoded),
     });
-    writer.series(number, chunks, &type_of).map_err(|error| StoreError::io("writing a block", &error))
-}
-
-fn partition_of(cuts: Cuts, chunk: &Sealed) -> i64 {
-    cuts.partition_of(chunk.span().map_or(0, |(first, _)| first))
+    writer.series(numbers, chunks, types).map_err(|error| StoreError::io("writing a block", &error))
 }
 
 /// The length of partition that cuts the times from `min` to `max` into few enough.

@@ -6,7 +6,7 @@
 //!
 //! The data takes one way through the files: `write` checks a frame and applies it, `table` names what it meets, `rows`
 //! lays the rows out, `tail` takes them, `chunk` is where a full tail is sorted and becomes immutable, `sealed` what is kept of
-//! it, `cut` takes all of them at one entry, `flush` brings all of it into `block`s,
+//! it, `cut` takes all of them at one entry, those of series with `few` rows as words, `flush` brings all of it into `block`s,
 //! `compact` makes these fewer. Back out, `read` gathers the parts of one series, `merge` reads them as one, `view` hands
 //! that to queries and `content` to the comparison of replicas. `manifest` says which files there are, `store` keeps them,
 //! `open` makes an engine of them.
@@ -23,6 +23,7 @@ mod chunk;
 mod compact;
 mod content;
 mod cut;
+mod few;
 mod flush;
 #[doc(hidden)]
 pub mod fuzz;

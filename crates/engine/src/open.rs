@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use meridian_env::{Disk, File, Open};
-use meridian_types::{Mutant, Timestamp};
+use meridian_types::{Mutant, SeriesNumber, Timestamp};
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::Engine;
@@ -43,6 +43,9 @@ pub enum SnapshotContent {
     /// An open file of the shard, readable even when the shard has removed it.
     File(Arc<dyn File>),
 }
+
+/// The home of a series of which nothing is known but that it is gone: never a number, since those are below it.
+const GONE: SeriesNumber = SeriesNumber(u32::MAX);
 
 impl Engine {
     /// The engine whose files are in `dir`, which is made if absent. `owner` names whose files they are: those of another
@@ -91,7 +94,7 @@ impl Engine {
                 engine.restore_series(name, manifest.next_series)?;
             }
         }
-        engine.series.resize(manifest.next_series as usize, None);
+        engine.skip_series_to(manifest.next_series);
         engine.listed = manifest.next_series;
         let tombstones = manifest.tombstones.iter();
         engine.tombstones =
@@ -106,10 +109,10 @@ impl Engine {
         if number.0 >= next || (number.0 as usize) < self.series.len() {
             return Err(damaged("is out of order"));
         }
-        self.series.resize(number.0 as usize, None);
+        self.skip_series_to(number.0);
         let Some(home) = self.databases.get_mut(&name.database) else {
             // Of a database that was dropped after the file was written.
-            self.series.push(None);
+            self.skip_series_to(number.0 + 1);
             return Ok(());
         };
         let measurement = home.measurements.get_mut(&*name.measurement);
@@ -122,8 +125,15 @@ impl Engine {
         let key = Arc::new(name.key);
         measurement.insert(Arc::clone(&key), number, &of);
         home.stats.added(&key);
+        self.homes.push(of.number);
         self.series.push(Some(Arc::new(Series::new(Arc::new(Identity::new(number, key, of))))));
         Ok(())
+    }
+
+    /// Leaves out the series below `number`, which are gone.
+    fn skip_series_to(&mut self, number: u32) {
+        self.series.resize(number as usize, None);
+        self.homes.resize(number as usize, GONE);
     }
 
     /// Up to where the files go, and what the owner gave with it; `None` before the first flush.

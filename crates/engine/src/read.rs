@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use meridian_types::{DatabaseId, SeriesNumber, TimeRange, Timestamp};
+use meridian_types::{DatabaseId, TimeRange, Timestamp};
 
 use crate::Engine;
 use crate::block::{Cursor, Wanted};
@@ -86,7 +86,7 @@ impl Reader {
                 );
             }
         }
-        if let Some((cut, frozen)) = cut.as_ref().and_then(|cut| Some((cut, cut.series(head.number())?))) {
+        if let Some((cut, frozen)) = cut.as_ref().and_then(|cut| Some((cut, cut.series(head.identity())?))) {
             let hidden: Arc<[TimeRange]> = tombstone::hidden(tombstones, head.identity(), cut.last).into();
             let chunks = frozen.parts(range, wanted).into_iter();
             parts.extend(chunks.map(|chunk| Part { chunk, hidden: Arc::clone(&hidden) }));
@@ -97,19 +97,11 @@ impl Reader {
 
     /// The last time of all rows of a series, deleted ones among them.
     pub(crate) fn last_time(&mut self, head: &Series) -> Result<Option<i64>, StoreError> {
-        let frozen = self.sources.cut.as_ref().and_then(|cut| cut.series(head.number())?.span());
+        let frozen = self.sources.cut.as_ref().and_then(|cut| cut.series(head.identity())?.span());
         let mut spans: Vec<(i64, i64)> = head.span().into_iter().chain(frozen).collect();
         for cursor in &mut self.cursors {
             spans.extend(cursor.span(head.number())?);
         }
         Ok(spans.into_iter().map(|(_, last)| last).max())
-    }
-}
-
-impl Cut {
-    /// The rows of a series that are being flushed.
-    pub(crate) fn series(&self, number: SeriesNumber) -> Option<&Series> {
-        let at = self.series.binary_search_by_key(&number, |series| series.number()).ok()?;
-        self.series.get(at)
     }
 }

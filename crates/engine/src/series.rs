@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use meridian_types::{DatabaseId, FieldType, SeriesKey, SeriesNumber, TimeRange, ValueRef};
 
-use crate::block::{Encoded, Wanted};
+use crate::block::{BlockWriter, Encoded, Wanted};
 use crate::chunk::Chunk;
 use crate::rows::Rows;
 use crate::sealed::Sealed;
@@ -37,6 +37,11 @@ impl Identity {
     pub(crate) fn new(number: SeriesNumber, key: Arc<SeriesKey>, home: Arc<Home>) -> Self {
         let check = meridian_frame::series_check(&key);
         Self { number, key, home, check }
+    }
+
+    /// Its measurement's number, and its own.
+    pub(crate) fn numbers(&self) -> (SeriesNumber, SeriesNumber) {
+        (self.home.number, self.number)
     }
 
     /// Its part in the check of a frame that names it by number, if it is one of measurement `home`.
@@ -186,6 +191,23 @@ impl Series {
     pub(crate) fn sealed(&self, range: TimeRange) -> Vec<Sealed> {
         let open = self.tail.overlaps(range).then(|| Sealed::Columns(Arc::new(Chunk::seal(&self.tail))));
         self.sealed.iter().filter(|sealed| sealed.overlaps(range)).cloned().chain(open).collect()
+    }
+
+    /// A series that has the rows of a tail.
+    pub(crate) fn of_tail(identity: Arc<Identity>, tail: Tail) -> Self {
+        Self { tail, ..Self::new(identity) }
+    }
+
+    /// All of its rows, in order of time, if they are few, all open, with the same columns and without text.
+    pub(crate) fn few(&self) -> Option<&Tail> {
+        let (.., is_sorted) = self.tail.even().filter(|_| self.sealed.is_empty())?;
+        let is_plain = is_sorted && self.tail.text().is_empty() && BlockWriter::are_few(self.tail.len(), 0);
+        is_plain.then_some(&self.tail)
+    }
+
+    /// Removes all of its rows, and gives their room back.
+    pub(crate) fn clear(&mut self) {
+        (self.sealed, self.sealed_size, self.tail) = (Vec::new(), Size::default(), Tail::default());
     }
 
     /// What its rows take; the series itself is accounted for where it is made.

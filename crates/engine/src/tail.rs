@@ -53,6 +53,13 @@ impl Tail {
         Self { mask_words, ..Self::default() }
     }
 
+    /// A tail with rows that all have the same columns and no text, in order of time, as another tail had them.
+    pub(crate) fn of_words(words: &[u64], stride: usize, mask_words: u8) -> Self {
+        let mut tail = Self::new(mask_words);
+        tail.extend(words, stride, words.len() / stride);
+        tail
+    }
+
     /// Removes all rows and keeps the room for the next ones, because a series that was filled is filled again.
     pub(crate) fn clear(&mut self) {
         let (mut words, mut text) = (std::mem::take(&mut self.words), std::mem::take(&mut self.text));
@@ -190,6 +197,11 @@ impl Tail {
         })
     }
 
+    /// All rows.
+    pub(crate) fn words(&self) -> &[u64] {
+        &self.words
+    }
+
     /// What the string cells point into.
     pub(crate) fn text(&self) -> &str {
         &self.text
@@ -208,7 +220,7 @@ impl Row<'_> {
 }
 
 /// The columns whose bits are set.
-fn columns_of(mask: &[u64]) -> impl Iterator<Item = u16> {
+pub(crate) fn columns_of(mask: &[u64]) -> impl Iterator<Item = u16> {
     mask.iter().zip((0_u16..).step_by(64)).flat_map(|(word, base)| {
         let mut left = *word;
         std::iter::from_fn(move || {

@@ -11,6 +11,7 @@ use proptest::prelude::*;
 
 mod even;
 mod files;
+mod narrow;
 mod needed;
 
 use crate::block::Wanted;

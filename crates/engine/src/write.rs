@@ -135,7 +135,7 @@ impl Engine {
     /// Checks all of a frame, and gives its columns and series their numbers.
     fn take(&mut self, database: DatabaseId, frame: &Frame) -> Result<Written, WriteRefused> {
         self.check(database, frame)?;
-        let Self { hasher, databases, series, .. } = self;
+        let Self { hasher, databases, series, homes, .. } = self;
         let home = databases.entry(database).or_default();
         let mut written = Written::default();
         for table in frame.tables() {
@@ -145,7 +145,8 @@ impl Engine {
             written.points += table.fields().iter().map(|field| field.values.points() as u64).sum::<u64>();
             written.series.extend(table.runs().iter().map(|run| match &run.series {
                 SeriesRef::Key(key) => {
-                    number_of(key, (database, table.measurement()), measurement, series, &mut home.stats)
+                    let all = (&mut *series, &mut *homes);
+                    number_of(key, (database, table.measurement()), measurement, all, &mut home.stats)
                 }
                 SeriesRef::Number(number) => *number,
             }));
@@ -249,7 +250,7 @@ fn number_of(
     key: &SeriesKey,
     (database, name): (DatabaseId, &str),
     measurement: &mut Measurement,
-    series: &mut Vec<Option<Arc<Series>>>,
+    (series, homes): (&mut Vec<Option<Arc<Series>>>, &mut Vec<SeriesNumber>),
     stats: &mut Stats,
 ) -> SeriesNumber {
     if let Some(number) = measurement.number(key) {
@@ -261,6 +262,7 @@ fn number_of(
     let key = Arc::new(key.clone());
     measurement.insert(Arc::clone(&key), number, &home);
     stats.added(&key);
+    homes.push(home.number);
     series.push(Some(Arc::new(Series::new(Arc::new(Identity::new(number, key, home))))));
     number
 }

@@ -11,11 +11,12 @@ use meridian_frame::codec::{self, CodecError, Encoding, Texts};
 use meridian_types::FieldType;
 
 use super::CHUNK_ROWS_MAX;
+use super::shared::Shared;
 use super::statistics::Statistics;
 use crate::chunk::{Chunk, Column};
 
 /// Encoding and length in front of the times.
-const TIMES_HEADER_BYTES: usize = 5;
+const COUNTED_HEADER_BYTES: usize = 5;
 const PRESENCE_ALL: u8 = 0;
 const PRESENCE_BITMAP: u8 = 1;
 
@@ -49,6 +50,19 @@ impl Wanted<'_> {
     }
 }
 
+/// Whose rows a body has. Of those of several series the times increase within each series only, and there are no statistics.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Rows {
+    OfOne,
+    OfSeveral,
+}
+
+impl Rows {
+    fn statistics(self, field_type: FieldType, cells: &[u64]) -> Option<Statistics> {
+        if self == Self::OfOne { Statistics::of(field_type, cells) } else { None }
+    }
+}
+
 /// A chunk as it was read, with the columns that were wanted.
 #[derive(Debug)]
 pub(super) struct Decoded {
@@ -66,22 +80,28 @@ impl Decoded {
     /// Whether what is known without the values is what the values say.
     pub(super) fn statistics_are_right(&self) -> bool {
         let columns = self.chunk.columns().iter().zip(&self.columns);
-        columns.into_iter().all(|(column, (kind, seen))| Statistics::of(*kind, column.cells()) == *seen)
+        columns.into_iter().all(|(column, (kind, seen))| Rows::OfOne.statistics(*kind, column.cells()) == *seen)
     }
 }
 
 /// Appends the body of `chunk`. An error if it is too large for a block.
-pub(super) fn encode(chunk: &Chunk, types: &dyn Fn(u16) -> FieldType, out: &mut Vec<u8>) -> io::Result<()> {
-    let header = out.len();
-    out.put_bytes(0, TIMES_HEADER_BYTES);
-    let encoding = codec::encode_i64(chunk.times(), out);
-    let length = length(out.len() - header - TIMES_HEADER_BYTES)?;
-    out[header] = encoding as u8;
-    out[header + 1..][..4].copy_from_slice(&length.to_le_bytes());
-    chunk.columns().iter().try_for_each(|column| put_column(chunk, column, types(column.number()), out))
+pub(super) fn encode(chunk: &Chunk, rows: Rows, types: &dyn Fn(u16) -> FieldType, out: &mut Vec<u8>) -> io::Result<()> {
+    put_counted(out, |out| codec::encode_i64(chunk.times(), out))?;
+    chunk.columns().iter().try_for_each(|column| put_column(chunk, rows, column, types(column.number()), out))
 }
 
-fn put_column(chunk: &Chunk, column: &Column, field_type: FieldType, out: &mut Vec<u8>) -> io::Result<()> {
+/// Appends what `put` encodes, with encoding and length in front.
+pub(super) fn put_counted(out: &mut Vec<u8>, put: impl FnOnce(&mut Vec<u8>) -> Encoding) -> io::Result<()> {
+    let header = out.len();
+    out.put_bytes(0, COUNTED_HEADER_BYTES);
+    let encoding = put(out);
+    let length = length(out.len() - header - COUNTED_HEADER_BYTES)?;
+    out[header] = encoding as u8;
+    out[header + 1..][..4].copy_from_slice(&length.to_le_bytes());
+    Ok(())
+}
+
+fn put_column(chunk: &Chunk, rows: Rows, column: &Column, field_type: FieldType, out: &mut Vec<u8>) -> io::Result<()> {
     let header = out.len();
     out.put_u16_le(column.number());
     out.put_u8(field_type as u8);
@@ -92,7 +112,7 @@ fn put_column(chunk: &Chunk, column: &Column, field_type: FieldType, out: &mut V
         let bytes = mask.iter().flat_map(|word| word.to_le_bytes());
         out.extend(bytes.take(chunk.times().len().div_ceil(8)));
     }
-    if let Some(statistics) = Statistics::of(field_type, column.cells()) {
+    if let Some(statistics) = rows.statistics(field_type, column.cells()) {
         statistics.put(out);
     }
     let start = out.len();
@@ -130,22 +150,33 @@ pub(super) fn length(bytes: usize) -> io::Result<u32> {
     u32::try_from(bytes).map_err(too_large)
 }
 
-/// Reads the body of a chunk of so many rows and columns.
-pub(super) fn decode(mut bytes: &[u8], rows: usize, columns: usize, wanted: Wanted<'_>) -> Result<Decoded, Flaw> {
+/// Reads the body of a chunk of one series of so many rows and columns.
+pub(super) fn decode(bytes: &[u8], rows: usize, columns: usize, wanted: Wanted<'_>) -> Result<Decoded, Flaw> {
+    let decoded = decode_rows(bytes, (Rows::OfOne, rows), columns, wanted)?;
+    match decoded.chunk.times().is_sorted_by(|a, b| a < b) {
+        true => Ok(decoded),
+        false => Err(Flaw::Layout("its times do not increase")),
+    }
+}
+
+/// Reads the body of a chunk, and leaves it to the caller to look at the order of its times.
+pub(super) fn decode_rows(
+    mut bytes: &[u8],
+    (whose, rows): (Rows, usize),
+    columns: usize,
+    wanted: Wanted<'_>,
+) -> Result<Decoded, Flaw> {
     if !(1..=CHUNK_ROWS_MAX).contains(&rows) {
         return Err(Flaw::Layout("its number of rows is none that a chunk can have"));
     }
     let encoding = take_u8(&mut bytes)?;
     let mut times = Vec::new();
     codec::decode_i64(encoding, take_counted(&mut bytes)?, rows, &mut times)?;
-    if !times.is_sorted_by(|a, b| a < b) {
-        return Err(Flaw::Layout("its times do not increase"));
-    }
     let mut texts = Texts::default();
     let mut taken: Vec<Column> = Vec::new();
     let (mut known, mut last) = (Vec::new(), None);
     for _ in 0..columns {
-        let head = take_head(&mut bytes, rows)?;
+        let head = take_head(&mut bytes, whose, rows)?;
         if last.replace(head.number).is_some_and(|last| last >= head.number) {
             return Err(Flaw::Layout("its columns are not sorted"));
         }
@@ -162,19 +193,20 @@ pub(super) fn decode(mut bytes: &[u8], rows: usize, columns: usize, wanted: Want
 }
 
 /// How many values a body of so many rows and columns has, without decoding them.
-pub(super) fn points(mut bytes: &[u8], rows: usize, columns: usize) -> Result<u32, Flaw> {
+pub(super) fn points(mut bytes: &[u8], (whose, rows): (Rows, usize), columns: usize) -> Result<u32, Flaw> {
     take_u8(&mut bytes)?;
     take_counted(&mut bytes)?;
     let mut points = 0;
     for _ in 0..columns {
-        points += take_head(&mut bytes, rows)?.count as u32; // at most CHUNK_ROWS_MAX in each of 2^16 columns
+        points += take_head(&mut bytes, whose, rows)?.count as u32; // at most CHUNK_ROWS_MAX in each of 2^16 columns
     }
     if bytes.is_empty() { Ok(points) } else { Err(Flaw::Layout("bytes are left over")) }
 }
 
-/// Tries any bytes as a body: the first four say how many rows and columns there are.
+/// Tries any bytes as a body, of one series or of several: the first four say how many rows and columns there are.
 pub(super) fn decode_any(mut bytes: &[u8]) -> Result<Decoded, Flaw> {
     let (rows, columns) = (take_u16(&mut bytes)?, take_u16(&mut bytes)?);
+    let _ = Shared::decode(bytes, rows.into(), columns.into(), Wanted::All);
     decode(bytes, rows.into(), columns.into(), Wanted::All)
 }
 
@@ -190,7 +222,7 @@ struct Head<'a> {
     values: &'a [u8],
 }
 
-fn take_head<'a>(bytes: &mut &'a [u8], rows: usize) -> Result<Head<'a>, Flaw> {
+fn take_head<'a>(bytes: &mut &'a [u8], whose: Rows, rows: usize) -> Result<Head<'a>, Flaw> {
     let number = take_u16(bytes)?;
     let field_type = FieldType::from_stored(take_u8(bytes)?).ok_or(Flaw::Layout("a column has an unknown type"))?;
     let encoding = take_u8(bytes)?;
@@ -202,7 +234,10 @@ fn take_head<'a>(bytes: &mut &'a [u8], rows: usize) -> Result<Head<'a>, Flaw> {
         _ => return Err(Flaw::Layout("a column says unclearly which rows have a value")),
     };
     let count = present.as_ref().map_or(rows, |mask| mask.iter().map(|word| word.count_ones() as usize).sum());
-    let statistics = Statistics::take(field_type, count, bytes).ok_or(SHORT)?;
+    let statistics = match whose {
+        Rows::OfOne => Statistics::take(field_type, count, bytes).ok_or(SHORT)?,
+        Rows::OfSeveral => None,
+    };
     let values = bytes.split_off(..length).ok_or(SHORT)?;
     Ok(Head { number, field_type, encoding, present, count, statistics, values })
 }
@@ -253,12 +288,12 @@ fn take_bitmap(bytes: &mut &[u8], rows: usize) -> Result<Box<[u64]>, Flaw> {
 }
 
 /// Bytes with their length in front.
-fn take_counted<'a>(bytes: &mut &'a [u8]) -> Result<&'a [u8], Flaw> {
+pub(super) fn take_counted<'a>(bytes: &mut &'a [u8]) -> Result<&'a [u8], Flaw> {
     let length = bytes.try_get_u32_le().map_err(|_| SHORT)? as usize;
     bytes.split_off(..length).ok_or(SHORT)
 }
 
-fn take_u8(bytes: &mut &[u8]) -> Result<u8, Flaw> {
+pub(super) fn take_u8(bytes: &mut &[u8]) -> Result<u8, Flaw> {
     bytes.try_get_u8().map_err(|_| SHORT)
 }
 

@@ -7,7 +7,7 @@ use std::io;
 
 use meridian_types::{FieldType, TimeRange};
 
-use super::body::{self, Flaw, Wanted};
+use super::body::{self, Flaw, Rows, Wanted};
 use super::layout::Slot;
 use crate::chunk::Chunk;
 use crate::stats::Size;
@@ -30,7 +30,7 @@ impl Encoded {
     pub(crate) fn of(chunk: &Chunk, types: &dyn Fn(u16) -> FieldType) -> io::Result<Self> {
         let (time_min, time_max) = chunk.span().ok_or(io::ErrorKind::InvalidInput)?;
         let mut body = Vec::new();
-        body::encode(chunk, types, &mut body)?;
+        body::encode(chunk, Rows::OfOne, types, &mut body)?;
         Ok(Self {
             time_min,
             time_max,
@@ -43,7 +43,7 @@ impl Encoded {
 
     /// A chunk as it was read: `body` is what its checksum covers.
     pub(super) fn read(slot: &Slot, body: &[u8]) -> Result<Self, Flaw> {
-        let points = body::points(body, slot.rows.into(), slot.columns.into())?;
+        let points = body::points(body, (Rows::OfOne, slot.rows.into()), slot.columns.into())?;
         let Slot { time_min, time_max, rows, columns, .. } = *slot;
         Ok(Self { time_min, time_max, rows, columns, points, body: body.into() })
     }

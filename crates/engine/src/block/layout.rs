@@ -1,4 +1,4 @@
-//! The parts of fixed shape in a block file: header, directory of a series' chunks, index page, page table, footer.
+//! The parts of fixed shape in a block file: header, directory of the chunks of an entry, index page, page table, footer.
 //!
 //! Each part ends with a checksum of the file's number, the part's own offset and the part's bytes: what was written to
 //! another place, or belongs to another file, is no part. It must never trust a number that it read before that.
@@ -11,17 +11,17 @@ use super::BlockMeta;
 pub(super) const MAGIC: [u8; 4] = *b"MBLK";
 const FOOTER_MAGIC: [u8; 4] = *b"MBLE";
 /// The version that this program writes, and the only one that it reads.
-pub(super) const VERSION: u8 = 1;
+pub(super) const VERSION: u8 = 2;
 
 /// Bytes of the checksum that ends each part.
 pub(super) const CHECKSUM_BYTES: usize = 4;
 pub(super) const HEADER_BYTES: usize = 24;
-pub(super) const FOOTER_BYTES: usize = 52;
-/// One series in an index page.
-pub(super) const ENTRY_BYTES: usize = 48;
-/// Series of one index page; only the last page has fewer.
+pub(super) const FOOTER_BYTES: usize = 56;
+/// One entry in an index page.
+pub(super) const ENTRY_BYTES: usize = 52;
+/// Entries of one index page; only the last page has fewer.
 pub(super) const PAGE_ENTRIES: usize = 256;
-/// One chunk in the directory of its series.
+/// One chunk in the directory of its entry.
 const SLOT_BYTES: usize = 24;
 
 /// What the checksum of the part at `offset` must be.
@@ -78,6 +78,8 @@ pub(super) fn take_header(bytes: &[u8; HEADER_BYTES]) -> Result<(u64, DatabaseId
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Footer {
     pub(super) series: u32,
+    /// Of the index.
+    pub(super) entries: u32,
     pub(super) rows: u64,
     pub(super) points: u64,
     /// Where the first index page begins.
@@ -91,6 +93,7 @@ impl Footer {
         let start = out.len();
         out.put_slice(&FOOTER_MAGIC);
         out.put_u32_le(self.series);
+        out.put_u32_le(self.entries);
         out.put_u64_le(self.rows);
         out.put_u64_le(self.points);
         out.put_u64_le(self.index);
@@ -104,6 +107,7 @@ impl Footer {
         let mut fields = unseal(number, offset, bytes)?.strip_prefix(&FOOTER_MAGIC)?;
         let footer = Self {
             series: fields.try_get_u32_le().ok()?,
+            entries: fields.try_get_u32_le().ok()?,
             rows: fields.try_get_u64_le().ok()?,
             points: fields.try_get_u64_le().ok()?,
             index: fields.try_get_u64_le().ok()?,
@@ -120,38 +124,38 @@ impl Footer {
     }
 }
 
-/// Where the parts of the index are: they follow from where it begins and how many series there are.
+/// Where the parts of the index are: they follow from where it begins and how many entries there are.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Index {
     start: u64,
-    series: u32,
+    entries: u32,
 }
 
 impl Index {
     /// `None` if such an index, a page table and the footer would not end exactly where the file does.
     pub(super) fn new(footer: &Footer, bytes: u64) -> Option<Self> {
-        let index = Self { start: footer.index, series: footer.series };
+        let index = Self { start: footer.index, entries: footer.entries };
         let rest = index.page_table().1 as u64 + FOOTER_BYTES as u64;
         let end = index.start.checked_add(index.pages_bytes())?.checked_add(rest)?;
         (index.start >= HEADER_BYTES as u64 && end == bytes).then_some(index)
     }
 
     pub(super) fn pages(self) -> usize {
-        (self.series as usize).div_ceil(PAGE_ENTRIES)
+        (self.entries as usize).div_ceil(PAGE_ENTRIES)
     }
 
-    /// Where series end and the first page begins.
+    /// Where chunks end and the first page begins.
     pub(super) fn start(self) -> u64 {
         self.start
     }
 
     fn pages_bytes(self) -> u64 {
-        u64::from(self.series) * ENTRY_BYTES as u64 + (self.pages() * CHECKSUM_BYTES) as u64
+        u64::from(self.entries) * ENTRY_BYTES as u64 + (self.pages() * CHECKSUM_BYTES) as u64
     }
 
     /// Offset and bytes of page `page`, which is below [`Index::pages`].
     pub(super) fn page(self, page: usize) -> (u64, usize) {
-        let entries = (self.series as usize - page * PAGE_ENTRIES).min(PAGE_ENTRIES);
+        let entries = (self.entries as usize - page * PAGE_ENTRIES).min(PAGE_ENTRIES);
         let before = page as u64 * (PAGE_ENTRIES * ENTRY_BYTES + CHECKSUM_BYTES) as u64;
         (self.start + before, entries * ENTRY_BYTES + CHECKSUM_BYTES)
     }
@@ -162,10 +166,12 @@ impl Index {
     }
 }
 
-/// One series in the index.
+/// One series in the index, or several that share one chunk.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Entry {
     pub(super) number: SeriesNumber,
+    /// The last one of those that share a chunk; else the same.
+    pub(super) last: SeriesNumber,
     pub(super) chunks: u32,
     /// Where its directory begins; its chunks follow.
     pub(super) offset: u64,
@@ -179,6 +185,7 @@ pub(super) struct Entry {
 impl Entry {
     pub(super) fn put(&self, out: &mut Vec<u8>) {
         out.put_u32_le(self.number.0);
+        out.put_u32_le(self.last.0);
         out.put_u32_le(self.chunks);
         out.put_u64_le(self.offset);
         out.put_u64_le(self.bytes);
@@ -191,6 +198,7 @@ impl Entry {
     pub(super) fn take(mut fields: &[u8]) -> Option<Self> {
         Some(Self {
             number: SeriesNumber(fields.try_get_u32_le().ok()?),
+            last: SeriesNumber(fields.try_get_u32_le().ok()?),
             chunks: fields.try_get_u32_le().ok()?,
             offset: fields.try_get_u64_le().ok()?,
             bytes: fields.try_get_u64_le().ok()?,
@@ -200,21 +208,28 @@ impl Entry {
         })
     }
 
+    /// Whether its chunk has rows of several series.
+    pub(super) fn is_shared(&self) -> bool {
+        self.last != self.number
+    }
+
     /// Bytes of its directory.
     pub(super) fn directory_bytes(&self) -> u64 {
         directory_bytes(self.chunks)
     }
 
-    /// Whether all of it lies between the header and the index, which begins at `index`.
+    /// Whether it is one that can be, and all of it lies between the header and the index, which begins at `index`.
     pub(super) fn lies_before(&self, index: u64) -> bool {
-        self.offset >= HEADER_BYTES as u64
+        let is_one = self.number <= self.last && (self.chunks == 1 || !self.is_shared());
+        is_one
+            && self.offset >= HEADER_BYTES as u64
             && self.offset.checked_add(self.bytes).is_some_and(|end| end <= index)
             && self.chunks > 0
             && self.directory_bytes() <= self.bytes
     }
 }
 
-/// One chunk in the directory of its series.
+/// One chunk in the directory of its entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Slot {
     pub(super) time_min: i64,
@@ -230,7 +245,7 @@ pub(super) fn directory_bytes(chunks: u32) -> u64 {
     (4 + CHECKSUM_BYTES) as u64 + u64::from(chunks) * SLOT_BYTES as u64
 }
 
-/// The directory of the series `series`, which begins at `offset`.
+/// The directory of the entry whose first series is `series`, which begins at `offset`.
 pub(super) fn directory(number: u64, offset: u64, series: SeriesNumber, slots: &[Slot]) -> Vec<u8> {
     let mut out = Vec::with_capacity(4 + CHECKSUM_BYTES + slots.len() * SLOT_BYTES);
     out.put_u32_le(series.0);
@@ -245,7 +260,7 @@ pub(super) fn directory(number: u64, offset: u64, series: SeriesNumber, slots: &
     out
 }
 
-/// Reads the directory of a series, and checks that it keeps what the index says.
+/// Reads the directory of an entry, and checks that it keeps what the index says.
 pub(super) fn take_directory(number: u64, entry: &Entry, bytes: &[u8]) -> Option<Vec<Slot>> {
     let mut fields = unseal(number, entry.offset, bytes)?;
     if fields.try_get_u32_le().ok()? != entry.number.0 {

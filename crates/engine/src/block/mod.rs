@@ -2,7 +2,8 @@
 //! `docs/formats/block.md`.
 //!
 //! The data takes one way: `writer` lays chunks out as `body` says, `layout` holds the parts of fixed size around them,
-//! `reader` finds and reads the chunks of a series again, through a `window`; what need not be decoded stays `encoded`. Blocks are written and read in jobs that may wait for a disk.
+//! `reader` finds and reads the chunks of a series again, through a `window`; series with few rows have a chunk that is `shared`; a `walk` goes through all
+//! of them; what need not be decoded stays `encoded`. Blocks are written and read in jobs that may wait for a disk.
 //!
 //! It must never rewrite a byte, know which block is newer than another, or give bytes whose checksum it did not compare.
 //! Any bytes in a file give rows or a [`BlockError`].
@@ -12,7 +13,9 @@ mod encoded;
 mod layout;
 mod meta;
 mod reader;
+mod shared;
 mod statistics;
+mod walk;
 mod window;
 mod writer;
 
@@ -24,6 +27,8 @@ pub(crate) use body::Wanted;
 pub(crate) use encoded::Encoded;
 pub(crate) use meta::BlockMeta;
 pub(crate) use reader::{Block, Cursor};
+pub(crate) use shared::SharedRows;
+pub(crate) use walk::Walk;
 pub(crate) use writer::{BlockWriter, Piece};
 
 use body::Flaw;

@@ -12,8 +12,9 @@ use meridian_types::{SeriesNumber, TimeRange};
 
 use super::body::{self, Decoded, Flaw, Wanted};
 use super::layout::{self, ENTRY_BYTES, Entry, FOOTER_BYTES, Footer, HEADER_BYTES, Index, Slot};
+use super::shared::Shared;
 use super::window::Window;
-use super::{BlockError, BlockMeta, Encoded, meta};
+use super::{BlockError, BlockMeta, meta};
 use crate::chunk::Chunk;
 use crate::tail::overlaps;
 
@@ -77,26 +78,9 @@ impl Block {
         &self.file
     }
 
-    /// The chunks of one series that overlap `range`, in order of time; none if the block has no such series.
-    #[cfg(test)]
-    pub(crate) fn chunks(&self, series: SeriesNumber, range: TimeRange) -> Result<Vec<Chunk>, BlockError> {
-        let Some(page) = self.page_of(series) else { return Ok(Vec::new()) };
-        let (mut chunks, mut window) = (Vec::new(), Window::new(0));
-        self.series(&self.page(page)?, series, range, &mut window, |offset, slot, content| {
-            chunks.push(self.chunk(offset, content, slot, Wanted::All)?.chunk);
-            Ok(())
-        })?;
-        Ok(chunks)
-    }
-
     /// A reader for many series.
     pub(crate) fn cursor(self: &Arc<Self>) -> Cursor {
-        Cursor { block: Arc::clone(self), page: None, window: Window::new(0) }
-    }
-
-    /// A reader for all series, one after another.
-    pub(crate) fn cursor_over_all(self: &Arc<Self>) -> Cursor {
-        Cursor { block: Arc::clone(self), page: None, window: Window::new(AHEAD_BYTES) }
+        Cursor { block: Arc::clone(self), page: None, shared: None, window: Window::new(0) }
     }
 
     /// Reads everything, and compares every checksum, every number and the hash of the whole file.
@@ -104,14 +88,25 @@ impl Block {
         if meta::hash(&*self.file, self.meta.bytes)? != self.meta.hash {
             return Err(self.damaged(0, Flaw::Layout("the file has another hash than when it was written")));
         }
-        let mut seen = Footer { series: 0, rows: 0, points: 0, index: 0, time_min: i64::MAX, time_max: i64::MIN };
+        let (index, entries) = (self.index.start(), 0);
+        let mut seen = Footer { series: 0, entries, rows: 0, points: 0, index, time_min: i64::MAX, time_max: i64::MIN };
         let (mut end, mut window) = (HEADER_BYTES as u64, Window::new(AHEAD_BYTES));
-        for page in 0..self.index.pages() {
+        for page in 0..self.pages() {
             for entry in self.page(page)? {
                 if entry.offset != end {
                     return Err(self.damaged(entry.offset, Flaw::Layout("series do not follow each other")));
                 }
                 end = entry.offset + entry.bytes;
+                seen.rows += entry.rows;
+                seen.time_min = seen.time_min.min(entry.time_min);
+                seen.time_max = seen.time_max.max(entry.time_max);
+                if entry.is_shared() {
+                    let shared = self.shared(&entry, &mut window, Wanted::All)?;
+                    seen.series += shared.series();
+                    seen.points += shared.points();
+                    continue;
+                }
+                seen.series += 1;
                 self.visit(&entry, TimeRange::ALL, &mut window, |offset, slot, content| {
                     let decoded = self.chunk(offset, content, slot, Wanted::All)?;
                     seen.points += decoded.points();
@@ -120,10 +115,6 @@ impl Block {
                     }
                     Err(self.damaged(offset, Flaw::Layout("statistics differ from the values")))
                 })?;
-                seen.series += 1;
-                seen.rows += entry.rows;
-                seen.time_min = seen.time_min.min(entry.time_min);
-                seen.time_max = seen.time_max.max(entry.time_max);
             }
         }
         if !seen.agrees(&self.meta) || end != self.index.start() {
@@ -132,44 +123,35 @@ impl Block {
         Ok(())
     }
 
+    /// Pages of the index.
+    pub(super) fn pages(&self) -> usize {
+        self.index.pages()
+    }
+
     /// The page that has the series if any has.
     fn page_of(&self, series: SeriesNumber) -> Option<usize> {
         self.first_numbers.partition_point(|first| *first <= series).checked_sub(1)
     }
 
     /// Reads one page of the index, which is below [`Index::pages`].
-    fn page(&self, page: usize) -> Result<Vec<Entry>, BlockError> {
+    pub(super) fn page(&self, page: usize) -> Result<Vec<Entry>, BlockError> {
         let (offset, bytes) = self.index.page(page);
         let content = self.part(offset, bytes)?;
         let entries: Option<Vec<Entry>> = content.chunks(ENTRY_BYTES).map(Entry::take).collect();
         let begins = |entries: &[Entry]| entries.first().map(|entry| entry.number) == Some(self.first_numbers[page]);
         let ends = |entries: &[Entry]| {
             let next = self.first_numbers.get(page + 1);
-            next.zip(entries.last()).is_none_or(|(next, last)| last.number < *next)
+            next.zip(entries.last()).is_none_or(|(next, last)| last.last < *next)
         };
         let good = entries.filter(|entries| {
             let are_inside = entries.iter().all(|entry| entry.lies_before(self.index.start()));
-            begins(entries) && ends(entries) && are_inside && entries.is_sorted_by(|a, b| a.number < b.number)
+            begins(entries) && ends(entries) && are_inside && entries.is_sorted_by(|a, b| a.last < b.number)
         });
         good.ok_or_else(|| self.damaged(offset, Flaw::Layout("this index page contradicts the page table")))
     }
 
-    /// Hands on the chunks of a series that would stand in `page`, as [`Block::visit`] does.
-    fn series(
-        &self,
-        page: &[Entry],
-        series: SeriesNumber,
-        range: TimeRange,
-        window: &mut Window,
-        take: impl FnMut(u64, &Slot, &[u8]) -> Result<(), BlockError>,
-    ) -> Result<(), BlockError> {
-        let Ok(place) = page.binary_search_by_key(&series, |entry| entry.number) else { return Ok(()) };
-        let entry = &page[place];
-        if overlaps(entry.time_min, entry.time_max, range) { self.visit(entry, range, window, take) } else { Ok(()) }
-    }
-
-    /// Reads the chunks of a series that overlap `range`, and hands each on with its offset once its checksum was compared.
-    fn visit(
+    /// Reads the chunks of an entry that overlap `range`, and hands each on with its offset once its checksum was compared.
+    pub(super) fn visit(
         &self,
         entry: &Entry,
         range: TimeRange,
@@ -207,6 +189,21 @@ impl Block {
         Ok(decoded)
     }
 
+    /// The wanted columns of the chunk of an entry that several series share.
+    pub(super) fn shared(&self, entry: &Entry, window: &mut Window, wanted: Wanted<'_>) -> Result<Shared, BlockError> {
+        let mut read = None;
+        self.visit(entry, TimeRange::ALL, window, |offset, slot, content| {
+            let shared = Shared::decode(content, slot.rows.into(), slot.columns.into(), wanted);
+            let shared = shared.map_err(|flaw| self.damaged(offset, flaw))?;
+            if (shared.ends(), shared.span()) != ((entry.number, entry.last), (slot.time_min, slot.time_max)) {
+                return Err(self.damaged(offset, Flaw::Layout("the rows of this chunk are not those of the index")));
+            }
+            read = Some(shared);
+            Ok(())
+        })?;
+        read.ok_or_else(|| self.damaged(entry.offset, Flaw::Layout("this entry has no chunk")))
+    }
+
     /// Reads a part of the index and compares its checksum, which is not handed on.
     fn part(&self, offset: u64, bytes: usize) -> Result<Vec<u8>, BlockError> {
         let mut window = Window::new(0);
@@ -229,17 +226,20 @@ impl Block {
         }
     }
 
-    fn damaged(&self, offset: u64, what: Flaw) -> BlockError {
+    pub(super) fn damaged(&self, offset: u64, what: Flaw) -> BlockError {
         BlockError::Damaged { file: self.path.clone(), offset, what }
     }
 }
 
-/// Reads many series of a block. Asked in increasing order of their numbers, it reads each page of the index once.
+/// Reads some series of a block. Asked in increasing order of their numbers, it reads each page of the index, and each chunk that
+/// several of them share, once.
 #[derive(Debug)]
 pub(crate) struct Cursor {
     block: Arc<Block>,
     /// The page that was read last, and which it is.
     page: Option<(usize, Vec<Entry>)>,
+    /// The shared chunk that was read last, where it is, and what was wanted of it.
+    shared: Option<(u64, Option<Vec<u16>>, Shared)>,
     window: Window,
 }
 
@@ -251,56 +251,52 @@ impl Cursor {
         range: TimeRange,
         wanted: Wanted<'_>,
     ) -> Result<Vec<Chunk>, BlockError> {
+        let Some(entry) = self.entry_in(series, range)? else { return Ok(Vec::new()) };
+        if entry.is_shared() {
+            let chunk = self.shared(&entry, wanted)?.chunk_of(series);
+            return Ok(chunk.into_iter().filter(|chunk| chunk.overlaps(range)).collect());
+        }
         let (mut chunks, block) = (Vec::new(), Arc::clone(&self.block));
-        self.visit(series, range, |offset, slot, content| {
+        block.visit(&entry, range, &mut self.window, |offset, slot, content| {
             chunks.push(block.chunk(offset, content, slot, wanted)?.chunk);
             Ok(())
         })?;
         Ok(chunks)
     }
 
-    /// The same, not decoded.
-    pub(crate) fn encoded(&mut self, series: SeriesNumber, range: TimeRange) -> Result<Vec<Encoded>, BlockError> {
-        let (mut chunks, block) = (Vec::new(), Arc::clone(&self.block));
-        self.visit(series, range, |offset, slot, content| {
-            chunks.push(Encoded::read(slot, content).map_err(|flaw| block.damaged(offset, flaw))?);
-            Ok(())
-        })?;
-        Ok(chunks)
-    }
-
-    fn visit(
-        &mut self,
-        series: SeriesNumber,
-        range: TimeRange,
-        take: impl FnMut(u64, &Slot, &[u8]) -> Result<(), BlockError>,
-    ) -> Result<(), BlockError> {
-        let Some(page) = self.block.page_of(series) else { return Ok(()) };
-        let block = Arc::clone(&self.block);
-        self.page(page)?;
-        let Some((_, entries)) = &self.page else { return Ok(()) };
-        block.series(entries, series, range, &mut self.window, take)
-    }
-
     /// First and last time of the rows of one series, if the block has it.
     pub(crate) fn span(&mut self, series: SeriesNumber) -> Result<Option<(i64, i64)>, BlockError> {
-        let Some(page) = self.block.page_of(series) else { return Ok(None) };
-        let entries = self.page(page)?;
-        let place = entries.binary_search_by_key(&series, |entry| entry.number);
-        Ok(place.ok().map(|place| (entries[place].time_min, entries[place].time_max)))
+        match self.entry(series)? {
+            Some(entry) if entry.is_shared() => Ok(self.shared(&entry, Wanted::Only(&[]))?.span_of(series)),
+            entry => Ok(entry.map(|entry| (entry.time_min, entry.time_max))),
+        }
     }
 
-    /// The least number of a series that is not below `at_least`.
-    pub(crate) fn next_number(&mut self, at_least: SeriesNumber) -> Result<Option<SeriesNumber>, BlockError> {
-        let page = self.block.page_of(at_least);
-        if let Some(page) = page {
-            let entries = self.page(page)?;
-            let place = entries.partition_point(|entry| entry.number < at_least);
-            if let Some(entry) = entries.get(place) {
-                return Ok(Some(entry.number));
-            }
-        }
-        Ok(self.block.first_numbers.get(page.map_or(0, |page| page + 1)).copied())
+    /// The entry in whose series this one is, if any has it.
+    fn entry(&mut self, series: SeriesNumber) -> Result<Option<Entry>, BlockError> {
+        let Some(page) = self.block.page_of(series) else { return Ok(None) };
+        let entries = self.page(page)?;
+        let place = entries.partition_point(|entry| entry.last < series);
+        Ok(entries.get(place).filter(|entry| entry.number <= series).cloned())
+    }
+
+    fn entry_in(&mut self, series: SeriesNumber, range: TimeRange) -> Result<Option<Entry>, BlockError> {
+        Ok(self.entry(series)?.filter(|entry| overlaps(entry.time_min, entry.time_max, range)))
+    }
+
+    /// The wanted columns of a shared chunk.
+    fn shared(&mut self, entry: &Entry, wanted: Wanted<'_>) -> Result<&Shared, BlockError> {
+        let columns = match wanted {
+            Wanted::All => None,
+            Wanted::Only(columns) => Some(columns.to_vec()),
+        };
+        let serves =
+            |held: &Option<Vec<u16>>| held.is_none() || *held == columns || columns.as_ref().is_some_and(Vec::is_empty);
+        let held = match self.shared.take() {
+            Some(held) if held.0 == entry.offset && serves(&held.1) => held,
+            _ => (entry.offset, columns, self.block.shared(entry, &mut self.window, wanted)?),
+        };
+        Ok(&self.shared.insert(held).2)
     }
 
     fn page(&mut self, page: usize) -> Result<&[Entry], BlockError> {

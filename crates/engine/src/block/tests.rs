@@ -24,9 +24,15 @@ type Series = BTreeMap<u32, Vec<Vec<Row>>>;
 
 const NUMBER: u64 = 7;
 const DATABASE: DatabaseId = DatabaseId(3);
+const HOME: SeriesNumber = SeriesNumber(0);
 
 fn type_of(column: u16) -> FieldType {
     FieldType::ALL[usize::from(column % 5)]
+}
+
+/// Those of all columns, by number.
+fn types() -> Vec<FieldType> {
+    (0..70).map(type_of).collect()
 }
 
 /// A value of a column's type, of a kind that is found in the wild or hard to keep.
@@ -73,7 +79,7 @@ fn write(disk: &dyn Disk, path: &Path, number: u64, series: &Series) -> io::Resu
     let mut writer = BlockWriter::create(disk, path, number, DATABASE)?;
     for (number, chunks) in series {
         let chunks: Vec<Chunk> = chunks.iter().map(|rows| chunk(rows)).collect();
-        writer.series(SeriesNumber(*number), &chunks, &type_of)?;
+        writer.series((HOME, SeriesNumber(*number)), &chunks, &types())?;
     }
     writer.finish()
 }
@@ -89,8 +95,13 @@ fn written(number: u64, series: &Series) -> (Vec<u8>, BlockMeta) {
     (disk.read(path, u64::MAX).expect("read"), meta)
 }
 
-fn open(bytes: &[u8], meta: &BlockMeta) -> Result<Block, BlockError> {
-    Block::from_file(Arc::new(MemoryFile(Bytes::copy_from_slice(bytes))), Path::new("block"), meta)
+fn open(bytes: &[u8], meta: &BlockMeta) -> Result<Arc<Block>, BlockError> {
+    Block::from_file(Arc::new(MemoryFile(Bytes::copy_from_slice(bytes))), Path::new("block"), meta).map(Arc::new)
+}
+
+/// The chunks of one series, read by themselves.
+fn chunks_of(block: &Arc<Block>, number: u32, range: TimeRange) -> Result<Vec<Chunk>, BlockError> {
+    block.cursor().chunks(SeriesNumber(number), range, Wanted::All)
 }
 
 fn range(start: i64, end: i64) -> TimeRange {
@@ -113,7 +124,9 @@ fn any_series() -> impl Strategy<Value = Series> {
         let mut row = row;
         chunks.into_iter().map(|rows| rows.into_iter().map(&mut row).collect()).collect()
     });
-    btree_map(prop_oneof![0..20_u32, any::<u32>()], chunks, 0..5)
+    let few = chunks.clone().prop_map(|chunks: Vec<Vec<Row>>| chunks.into_iter().take(1).collect());
+    let some = btree_map(prop_oneof![0..20_u32, any::<u32>()], chunks, 0..5);
+    prop_oneof![some, btree_map(0..40_u32, few, 0..30)]
 }
 
 proptest! {
@@ -132,14 +145,20 @@ proptest! {
         prop_assert_eq!(&BlockMeta::of_file(&file, Path::new("block")).expect("a block"), &meta);
         prop_assert_eq!(read_any(&bytes), Ok(meta.points));
 
-        let block = Arc::new(open(&bytes, &meta).expect("opened"));
+        let block = open(&bytes, &meta).expect("opened");
         block.verify().expect("as written");
         let part = range(start, start + 1_000_000_000_000_000);
         let mut cursor: Cursor = block.cursor();
-        let mut next = cursor.next_number(SeriesNumber(0)).expect("read");
+        let mut walk = Walk::begin(&block).expect("read");
         for (number, chunks) in &series {
             let number = SeriesNumber(*number);
-            prop_assert_eq!(next, Some(number));
+            prop_assert_eq!(walk.number(), Some(number));
+            let sealed = walk.sealed(TimeRange::ALL).expect("read");
+            let walked: Vec<Vec<Row>> = sealed.iter().map(|one| rows(&one.chunk(Wanted::All).expect("good"))).collect();
+            prop_assert_eq!(&walked, chunks);
+            walk.pass().expect("read");
+            let times = || chunks.iter().flatten().map(|row| row.0);
+            prop_assert_eq!(cursor.span(number).expect("read"), times().min().zip(times().max()));
             let read = cursor.chunks(number, TimeRange::ALL, Wanted::All).expect("read");
             prop_assert_eq!(&all_rows(&read), chunks);
             let wanted = [1, 3, 4, 66];
@@ -147,19 +166,17 @@ proptest! {
             let only = |(time, values): &Row| {
                 (*time, values.iter().filter(|(column, _)| wanted.contains(column)).map(|(c, v)| (*c, v.clone())).collect())
             };
+            // A chunk that others share may have been read for what was wanted before.
+            let some: Vec<Vec<Row>> = all_rows(&some).iter().map(|rows| rows.iter().map(only).collect()).collect();
             let only: Vec<Vec<Row>> = chunks.iter().map(|rows| rows.iter().map(only).collect()).collect();
-            prop_assert_eq!(all_rows(&some), only);
+            prop_assert_eq!(some, only);
             let inside = |rows: &&Vec<Row>| crate::tail::overlaps(rows[0].0, rows[rows.len() - 1].0, part);
             let inside: Vec<Vec<Row>> = chunks.iter().filter(inside).cloned().collect();
-            prop_assert_eq!(all_rows(&block.chunks(number, part).expect("read")), inside);
-            next = match number.0.checked_add(1) {
-                Some(after) => cursor.next_number(SeriesNumber(after)).expect("read"),
-                None => None,
-            };
+            prop_assert_eq!(all_rows(&chunks_of(&block, number.0, part).expect("read")), inside);
         }
-        prop_assert_eq!(next, None);
+        prop_assert_eq!(walk.number(), None);
         let absent = (0..).find(|number| !series.contains_key(number)).map(SeriesNumber).expect("few are taken");
-        prop_assert!(block.chunks(absent, TimeRange::ALL).expect("read").is_empty());
+        prop_assert!(chunks_of(&block, absent.0, TimeRange::ALL).expect("read").is_empty());
         prop_assert!(cursor.chunks(absent, TimeRange::ALL, Wanted::All).expect("read").is_empty());
     }
 
@@ -171,11 +188,14 @@ proptest! {
     }
 }
 
-/// So many series of one row.
-fn many(count: u32) -> Series {
-    let rows = |number: u32| vec![vec![(i64::from(number), BTreeMap::from([(1, Value::I64(number.into()))]))]];
-    (0..count).map(|number| (3 * number, rows(number))).collect()
+/// So many series of so many rows.
+fn many(count: u32, rows: i64) -> Series {
+    let row = |number: u32, row| (i64::from(number) + row, BTreeMap::from([(1, Value::I64(number.into()))]));
+    (0..count).map(|number| (3 * number, vec![(0..rows).map(|at| row(number, at)).collect()])).collect()
 }
+
+/// Too many rows for a chunk that others share.
+const OWN: i64 = 33;
 
 /// Counts what is read of a file.
 #[derive(Debug)]
@@ -209,25 +229,84 @@ impl File for Counting {
 
 #[test]
 fn a_scan_reads_each_page_once() {
-    let (bytes, meta) = written(NUMBER, &many(1_000));
+    let (bytes, meta) = written(NUMBER, &many(1_000, OWN));
     let file = Arc::new(Counting { bytes: MemoryFile(Bytes::copy_from_slice(&bytes)), reads: AtomicU64::new(0) });
     let shared: Arc<dyn File> = Arc::<Counting>::clone(&file);
     let block = Arc::new(Block::from_file(shared, Path::new("block"), &meta).expect("opened"));
     assert_eq!(file.reads.swap(0, Ordering::Relaxed), 3, "header, footer, page table");
-    let (mut cursor, mut next, mut seen) = (block.cursor(), Some(SeriesNumber(0)), 0);
-    while let Some(number) = next {
+    let (mut cursor, mut seen) = (block.cursor(), 0);
+    for number in (0..1_000).map(|number| SeriesNumber(3 * number)) {
         seen += cursor.chunks(number, TimeRange::ALL, Wanted::All).expect("read").len();
-        next = cursor.next_number(SeriesNumber(number.0 + 1)).expect("read");
     }
     assert_eq!((seen, file.reads.swap(0, Ordering::Relaxed)), (1_000, 1_000 + 4));
-    assert!(block.chunks(SeriesNumber(3 * 700), range(0, 700)).expect("read").is_empty());
+    let mut walk = Walk::begin(&block).expect("read");
+    while walk.number().is_some() {
+        seen -= walk.sealed(TimeRange::ALL).expect("read").len();
+        walk.pass().expect("read");
+    }
+    assert_eq!((seen, file.reads.swap(0, Ordering::Relaxed)), (0, 4 + 1), "pages, and all of the chunks at once");
+    assert!(chunks_of(&block, 3 * 700, range(0, 700)).expect("read").is_empty());
     assert_eq!(file.reads.swap(0, Ordering::Relaxed), 1, "the page says that no row is in the range");
     for number in [1, 3 * 255 + 1, 3 * 256 - 1, 3 * 999 + 1, u32::MAX] {
         assert!(cursor.chunks(SeriesNumber(number), TimeRange::ALL, Wanted::All).expect("read").is_empty(), "{number}");
     }
-    assert_eq!(cursor.next_number(SeriesNumber(3 * 255 + 1)).expect("read"), Some(SeriesNumber(3 * 256)));
-    assert_eq!(cursor.next_number(SeriesNumber(3 * 999 + 1)).expect("read"), None);
     block.verify().expect("as written");
+}
+
+#[test]
+fn series_of_few_rows_share_chunks() {
+    let series = many(1_000, 2);
+    let (bytes, meta) = written(NUMBER, &series);
+    assert!(bytes.len() < 2 * 8 * 1_000, "{} bytes", bytes.len());
+    let file = Arc::new(Counting { bytes: MemoryFile(Bytes::copy_from_slice(&bytes)), reads: AtomicU64::new(0) });
+    let shared: Arc<dyn File> = Arc::<Counting>::clone(&file);
+    let block = Arc::new(Block::from_file(shared, Path::new("block"), &meta).expect("opened"));
+    file.reads.store(0, Ordering::Relaxed);
+    let mut cursor = block.cursor();
+    for (number, chunks) in &series {
+        assert!(cursor.chunks(SeriesNumber(number + 1), TimeRange::ALL, Wanted::All).expect("read").is_empty());
+        let number = SeriesNumber(*number);
+        assert_eq!(all_rows(&cursor.chunks(number, TimeRange::ALL, Wanted::All).expect("read")), *chunks);
+    }
+    assert_eq!(file.reads.load(Ordering::Relaxed), 1 + 2, "a page and two chunks");
+    let whole = |before: Option<u32>, range| {
+        let mut walk = Walk::begin(&block).expect("read");
+        let whole = walk.take_shared(before.map(SeriesNumber), range).expect("read");
+        (whole.map(|whole| whole.ends()), walk.number())
+    };
+    let ends = (SeriesNumber(0), SeriesNumber(3 * 511));
+    assert_eq!(whole(None, TimeRange::ALL), (Some(ends), Some(SeriesNumber(3 * 512))));
+    for (before, range) in [(Some(3 * 511), TimeRange::ALL), (None, range(1, 5_000))] {
+        assert_eq!(whole(before, range), (None, Some(SeriesNumber(0))), "{before:?} {range:?}");
+    }
+    let mut walk = Walk::begin(&block).expect("read");
+    walk.pass().expect("read");
+    assert!(walk.take_shared(None, TimeRange::ALL).expect("read").is_none(), "its first series was passed");
+}
+
+#[test]
+fn measurements_share_no_chunk() {
+    let (disk, path) = (disk().mount(), Path::new("/block"));
+    let mut writer = BlockWriter::create(&*disk, path, NUMBER, DATABASE).expect("created");
+    let row = |column: u16, value: Value| chunk(&[(5, BTreeMap::from([(column, value)]))]);
+    for (home, number) in [(0, 0), (1, 1), (1, 2)].map(|(home, number)| (SeriesNumber(home), SeriesNumber(number))) {
+        // The same column has another type in the other measurement.
+        let types = [if home.0 == 0 { FieldType::I64 } else { FieldType::F64 }];
+        writer.series((home, number), [&row(0, Value::F64(f64::from(number.0)))], &types).expect("written");
+    }
+    let meta = writer.finish().expect("written");
+    assert_eq!((meta.series, meta.rows), (3, 3));
+    let block = Arc::new(Block::open(&*disk, path, &meta).expect("opened"));
+    block.verify().expect("as written");
+    let mut walk = Walk::begin(&block).expect("read");
+    let mut few = || {
+        let few = walk.few(TimeRange::ALL).expect("read");
+        let from = walk.rows().map(|rows| rows.from);
+        walk.pass().expect("read");
+        few.zip(from)
+    };
+    assert_eq!([few(), few(), few()], [None, Some((SeriesNumber(2), 0)), Some((SeriesNumber(2), 1))]);
+    assert_eq!(rows(&chunks_of(&block, 2, TimeRange::ALL).expect("read")[0]), rows(&row(0, Value::F64(2.0))));
 }
 
 /// A series that is read in parts: three full chunks of texts.
@@ -243,12 +322,12 @@ fn of_a_large_series_only_what_is_wanted_is_read() {
     let (bytes, meta) = written(NUMBER, &series);
     let file = Arc::new(Counting { bytes: MemoryFile(Bytes::copy_from_slice(&bytes)), reads: AtomicU64::new(0) });
     let shared: Arc<dyn File> = Arc::<Counting>::clone(&file);
-    let block = Block::from_file(shared, Path::new("block"), &meta).expect("opened");
+    let block = Arc::new(Block::from_file(shared, Path::new("block"), &meta).expect("opened"));
     file.reads.store(0, Ordering::Relaxed);
-    let read = block.chunks(SeriesNumber(5), range(1_024, 2_048)).expect("read");
+    let read = chunks_of(&block, 5, range(1_024, 2_048)).expect("read");
     assert_eq!(all_rows(&read), series[&5][1..2]);
     assert_eq!(file.reads.load(Ordering::Relaxed), 3, "page, directory, chunk");
-    assert_eq!(all_rows(&block.chunks(SeriesNumber(5), TimeRange::ALL).expect("read")), series[&5]);
+    assert_eq!(all_rows(&chunks_of(&block, 5, TimeRange::ALL).expect("read")), series[&5]);
     block.verify().expect("as written");
 }
 
@@ -273,16 +352,16 @@ fn a_finished_block_survives_a_crash_and_a_full_disk_is_told() {
 fn series_without_rows_leave_nothing() {
     let (disk, path) = (disk().mount(), Path::new("/block"));
     let mut writer = BlockWriter::create(&*disk, path, NUMBER, DATABASE).expect("created");
-    writer.series(SeriesNumber(1), &[], &type_of).expect("nothing");
-    writer.series(SeriesNumber(2), [&chunk(&[])], &type_of).expect("nothing");
+    writer.series((HOME, SeriesNumber(1)), &[], &types()).expect("nothing");
+    writer.series((HOME, SeriesNumber(2)), [&chunk(&[])], &types()).expect("nothing");
     let meta = writer.finish().expect("written");
     assert_eq!((meta.series, meta.rows, meta.points), (0, 0, 0));
     let block = Arc::new(Block::open(&*disk, path, &meta).expect("opened"));
     block.verify().expect("as written");
-    assert_eq!(block.cursor().next_number(SeriesNumber(0)).expect("read"), None);
+    assert_eq!(Walk::begin(&block).expect("read").number(), None);
 }
 
-/// Two series: one with two chunks, presence and every type, one with enough rows for statistics.
+/// One series with two chunks, presence and every type, one with enough rows for statistics, and three that share a chunk.
 fn example() -> Series {
     let text = |text: &str| Value::Str(text.to_owned());
     let chunks = vec![
@@ -294,7 +373,14 @@ fn example() -> Series {
         vec![(5_000, BTreeMap::from([(0, Value::F64(0.1))]))],
     ];
     let row = |i: i64| (i * 10, BTreeMap::from([(0, Value::F64(i as f64 / 4.0)), (1, Value::I64(i % 7))]));
-    BTreeMap::from([(3, chunks), (9, vec![(0..64).map(row).collect()])])
+    let few = |rows: &[Row]| vec![rows.to_vec()];
+    BTreeMap::from([
+        (3, chunks),
+        (9, vec![(0..64).map(row).collect()]),
+        (20, few(&[(7, BTreeMap::from([(1, Value::I64(4))]))])),
+        (21, few(&[(3, BTreeMap::from([(4, text("é"))])), (9, BTreeMap::from([(1, Value::I64(5)), (4, text("on"))]))])),
+        (23, few(&[(7, BTreeMap::from([(1, Value::I64(6))]))])),
+    ])
 }
 
 /// 16 bytes a line.
@@ -309,6 +395,6 @@ fn dump(bytes: &[u8]) -> String {
 #[test]
 fn golden_block() {
     let (bytes, meta) = written(NUMBER, &example());
-    assert_eq!(dump(&bytes), include_str!("testdata/block_v1.txt"), "the format changed: raise its version");
+    assert_eq!(dump(&bytes), include_str!("testdata/block_v2.txt"), "the format changed: raise its version");
     assert_eq!(meta.hash, xxhash_rust::xxh3::xxh3_128(&bytes));
 }

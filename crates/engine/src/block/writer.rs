@@ -1,6 +1,6 @@
 //! Writing a block: series by series, front to back, in large pieces.
 //!
-//! Holds one encoded series and 48 bytes for each series before it. It must never write over what it has written: a file
+//! Holds one encoded series, or as many rows of several as share a chunk, and 52 bytes for each entry of the index before. It must never write over what it has written: a file
 //! that was not finished is to be removed.
 
 use std::io;
@@ -11,9 +11,12 @@ use meridian_env::{Disk, File, Open};
 use meridian_types::{DatabaseId, FieldType, SeriesNumber};
 use xxhash_rust::xxh3::Xxh3;
 
+use super::body::Rows;
 use super::layout::{self, Entry, Footer, PAGE_ENTRIES, Slot};
+use super::shared::{SharedEncoded, Sharing};
 use super::{BlockMeta, CHUNK_ROWS_MAX, Encoded, body};
 use crate::chunk::Chunk;
+use crate::few::FewRows;
 
 /// About as much is written or read at a time.
 pub(super) const PIECE_BYTES: usize = 1 << 20;
@@ -47,6 +50,10 @@ pub(crate) struct BlockWriter {
     database: DatabaseId,
     out: Pieces,
     index: Vec<Entry>,
+    /// Rows of series that have few, which are not written yet.
+    sharing: Sharing,
+    last: Option<SeriesNumber>,
+    series: u32,
     rows: u64,
     points: u64,
 }
@@ -56,45 +63,150 @@ impl BlockWriter {
     pub(crate) fn create(disk: &dyn Disk, path: &Path, number: u64, database: DatabaseId) -> io::Result<Self> {
         let mut out = Pieces::new(disk.open(path, Open::Create)?);
         layout::put_header(number, database, &mut out.pending);
-        Ok(Self { number, database, out, index: Vec::new(), rows: 0, points: 0 })
+        let (index, sharing) = (Vec::new(), Sharing::default());
+        Ok(Self { number, database, out, index, sharing, last: None, series: 0, rows: 0, points: 0 })
     }
 
-    /// Appends one series; series come in increasing order of their numbers. `chunks` are in order of time and share no
-    /// time, with at most [`CHUNK_ROWS_MAX`] rows each. `types` gives the type of each of their columns. A series without
-    /// rows leaves nothing.
+    /// Appends one series of the measurement `home`; series come in increasing order of their numbers. `chunks` are in order of time
+    /// and share no time, with at most [`CHUNK_ROWS_MAX`] rows each. `types` are those of the measurement's columns, by number. A
+    /// series without rows leaves nothing.
     pub(crate) fn series<'c>(
         &mut self,
-        number: SeriesNumber,
+        (home, number): (SeriesNumber, SeriesNumber),
         chunks: impl IntoIterator<Item: Into<Piece<'c>>>,
-        types: &dyn Fn(u16) -> FieldType,
+        types: &[FieldType],
     ) -> io::Result<()> {
-        let last = self.index.last().map(|entry| entry.number);
-        assert!(last.is_none_or(|last| last < number), "series {number} comes after {last:?}");
         let chunks: Vec<Piece<'_>> =
             chunks.into_iter().map(Into::into).filter(|chunk| chunk.span().is_some()).collect();
-        let spans = || chunks.iter().filter_map(|chunk| chunk.span());
-        let (Some((time_min, _)), Some((_, time_max))) = (spans().next(), spans().next_back()) else { return Ok(()) };
-        let count = u32::try_from(chunks.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
-        let offset = self.out.offset();
-        let start = self.out.pending.len();
-        // The directory stands in front and says how long the chunks are, so its place is kept free for it.
-        let directory_bytes = layout::directory_bytes(count) as usize;
-        self.out.pending.put_bytes(0, directory_bytes);
-        let mut slots: Vec<Slot> = Vec::with_capacity(chunks.len());
-        for chunk in chunks {
-            let slot = match chunk {
-                Piece::Chunk(chunk) => self.chunk(chunk, types)?,
-                Piece::Encoded(encoded) => self.encoded(encoded)?,
-            };
-            let last = slots.last();
-            assert!(last.is_none_or(|last| last.time_max < slot.time_min), "series {number}: {slot:?} after {last:?}");
-            slots.push(slot);
+        if chunks.is_empty() {
+            return Ok(());
         }
+        if let [Piece::Chunk(chunk)] = chunks[..]
+            && Self::are_few(chunk.times().len(), chunk.text().len())
+        {
+            self.comes_next(number, number);
+            self.make_room(home, chunk.times().len(), chunk.text().len())?;
+            self.sharing.push((home, number), chunk, types);
+            return Ok(());
+        }
+        self.comes_next(number, number);
+        self.end_sharing()?;
+        self.own(number, &chunks, types)
+    }
+
+    /// Whether a series of so many rows should share a chunk with others, if those have not too much text.
+    pub(crate) fn are_few(rows: usize, text: usize) -> bool {
+        Sharing::suits(rows, text)
+    }
+
+    /// Appends one series of few rows.
+    pub(crate) fn few_rows(&mut self, rows: &FewRows<'_>, types: &[FieldType]) -> io::Result<()> {
+        self.comes_next(rows.number, rows.number);
+        self.make_room(rows.home, rows.rows().len(), 0)?;
+        self.sharing.push_rows(rows, types);
+        Ok(())
+    }
+
+    /// How many rows without text of series of the measurement `home` that have few can be appended at once.
+    pub(crate) fn room_for_few(&mut self, home: SeriesNumber) -> io::Result<usize> {
+        self.make_room(home, Sharing::ROWS_MAX, 0)?;
+        Ok(self.sharing.room())
+    }
+
+    /// Appends rows of series that have few, for which there is room: of these chunks, which are alike, part and row of each. `numbers` are
+    /// the series of the rows.
+    pub(crate) fn gathered(
+        &mut self,
+        home: SeriesNumber,
+        numbers: &[u64],
+        chunks: &[&Chunk],
+        rows: &[(u32, u32)],
+        types: &[FieldType],
+    ) {
+        let number = |number: Option<&u64>| SeriesNumber(number.map_or(0, |number| *number as u32)); // as they were given out
+        self.comes_next(number(numbers.first()), number(numbers.last()));
+        self.sharing.gather(home, numbers, chunks, rows, types);
+    }
+
+    fn make_room(&mut self, home: SeriesNumber, rows: usize, text: usize) -> io::Result<()> {
+        if self.sharing.has_room(home, rows, text) { Ok(()) } else { self.end_sharing() }
+    }
+
+    /// Appends the series of a chunk that they share, all of which come after those before.
+    pub(crate) fn shared(&mut self, shared: &SharedEncoded) -> io::Result<()> {
+        let (first, last) = shared.ends;
+        self.comes_next(first, last);
+        self.end_sharing()?;
+        self.put_shared(shared)
+    }
+
+    fn comes_next(&mut self, first: SeriesNumber, last: SeriesNumber) {
+        let before = self.last.replace(last);
+        assert!(before.is_none_or(|before| before < first), "series {first} comes after {before:?}");
+    }
+
+    /// Writes the rows that share a chunk.
+    fn end_sharing(&mut self) -> io::Result<()> {
+        let Some(finished) = std::mem::take(&mut self.sharing).finish() else { return Ok(()) };
+        match finished.only() {
+            Some(number) => self.own(number, &[Piece::Chunk(&finished.chunk)], &finished.types),
+            None => self.put_shared(&finished.encode()?),
+        }
+    }
+
+    fn put_shared(&mut self, shared: &SharedEncoded) -> io::Result<()> {
+        let SharedEncoded { ends, span: (time_min, time_max), rows, columns, .. } = *shared;
+        self.entry(ends, 1, |writer| {
+            let (offset, start) = (writer.out.offset(), writer.out.pending.len());
+            writer.out.pending.put_slice(&shared.body);
+            layout::seal(writer.number, offset, &mut writer.out.pending, start);
+            let bytes = body::length(writer.out.pending.len() - start)?;
+            Ok(vec![Slot { time_min, time_max, bytes, rows, columns }])
+        })?;
+        self.points += u64::from(shared.points);
+        self.series += shared.series;
+        Ok(())
+    }
+
+    /// Writes the chunks of one series, of which there are some.
+    fn own(&mut self, number: SeriesNumber, chunks: &[Piece<'_>], types: &[FieldType]) -> io::Result<()> {
+        let count = u32::try_from(chunks.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+        self.series += 1;
+        self.entry((number, number), count, |writer| {
+            let mut slots: Vec<Slot> = Vec::with_capacity(chunks.len());
+            for chunk in chunks {
+                let slot = match chunk {
+                    Piece::Chunk(chunk) => writer.chunk(chunk, types)?,
+                    Piece::Encoded(encoded) => writer.encoded(encoded)?,
+                };
+                let last = slots.last();
+                let follows = last.is_none_or(|last| last.time_max < slot.time_min);
+                assert!(follows, "series {number}: {slot:?} after {last:?}");
+                slots.push(slot);
+            }
+            Ok(slots)
+        })
+    }
+
+    /// Writes an entry of so many chunks, which `put` writes and tells of.
+    fn entry(
+        &mut self,
+        (number, last): (SeriesNumber, SeriesNumber),
+        chunks: u32,
+        put: impl FnOnce(&mut Self) -> io::Result<Vec<Slot>>,
+    ) -> io::Result<()> {
+        let (offset, start) = (self.out.offset(), self.out.pending.len());
+        // The directory stands in front and says how long the chunks are, so its place is kept free for it.
+        let directory_bytes = layout::directory_bytes(chunks) as usize;
+        self.out.pending.put_bytes(0, directory_bytes);
+        let slots = put(self)?;
         let directory = layout::directory(self.number, offset, number, &slots);
         self.out.pending[start..start + directory_bytes].copy_from_slice(&directory);
         let rows = slots.iter().map(|slot| u64::from(slot.rows)).sum();
+        let time_min = slots.iter().map(|slot| slot.time_min).min().unwrap_or(i64::MAX);
+        let time_max = slots.iter().map(|slot| slot.time_max).max().unwrap_or(i64::MIN);
         let bytes = self.out.offset() - offset;
-        self.index.push(Entry { number, chunks: count, offset, bytes, rows, time_min, time_max });
+        self.index.push(Entry { number, last, chunks, offset, bytes, rows, time_min, time_max });
         self.rows += rows;
         self.out.write_if_full()
     }
@@ -109,13 +221,13 @@ impl BlockWriter {
         Ok(Slot { time_min, time_max, bytes, rows: encoded.rows() as u16, columns: encoded.columns() }) // as they were
     }
 
-    fn chunk(&mut self, chunk: &Chunk, types: &dyn Fn(u16) -> FieldType) -> io::Result<Slot> {
+    fn chunk(&mut self, chunk: &Chunk, types: &[FieldType]) -> io::Result<Slot> {
         let times = chunk.times();
         assert!(times.len() <= CHUNK_ROWS_MAX, "{} rows in one chunk, {CHUNK_ROWS_MAX} at most", times.len());
         assert!(times.is_sorted_by(|a, b| a < b), "the times of a chunk increase");
         assert!(chunk.columns().is_sorted_by_key(|column| column.number()), "columns are sorted by number");
         let (offset, start) = (self.out.offset(), self.out.pending.len());
-        body::encode(chunk, types, &mut self.out.pending)?;
+        body::encode(chunk, Rows::OfOne, &|column| types[usize::from(column)], &mut self.out.pending)?;
         layout::seal(self.number, offset, &mut self.out.pending, start);
         self.points += chunk.columns().iter().map(|column| column.cells().len() as u64).sum::<u64>();
         Ok(Slot {
@@ -129,6 +241,7 @@ impl BlockWriter {
 
     /// Writes index and footer and syncs the file; its name in the directory is the caller's to sync.
     pub(crate) fn finish(mut self) -> io::Result<BlockMeta> {
+        self.end_sharing()?;
         let index = self.out.offset();
         let mut first_numbers = Vec::with_capacity(4 * self.index.len().div_ceil(PAGE_ENTRIES));
         for page in self.index.chunks(PAGE_ENTRIES) {
@@ -137,7 +250,8 @@ impl BlockWriter {
         }
         self.out.part(self.number, |out| out.put_slice(&first_numbers))?;
         let footer = Footer {
-            series: self.index.len() as u32, // their numbers differ and have 32 bits
+            series: self.series,
+            entries: self.index.len() as u32, // the numbers of their series differ and have 32 bits
             rows: self.rows,
             points: self.points,
             index,

@@ -8,16 +8,16 @@ use std::sync::Arc;
 
 use meridian_types::{FieldType, SeriesNumber, TimeRange, Timestamp};
 
+use super::gather::Gathering;
 use super::plan;
 use crate::Engine;
-use crate::block::{BlockWriter, Cursor};
+use crate::block::{BlockWriter, Walk};
 use crate::error::StoreError;
 use crate::flush::{Writing, needed, write_series};
 use crate::manifest::{BlockRecord, Manifest};
 use crate::read::after;
 use crate::rechunk::{Cuts, Given, rechunk};
-use crate::sealed::Sealed;
-use crate::series::Identity;
+use crate::series::{Identity, Series};
 use crate::store::{Place, Stored};
 use crate::task::{Made, Outcome, Task};
 use crate::tombstone::{self, Tombstone};
@@ -36,7 +36,9 @@ struct Merge {
     inputs: Vec<Arc<Stored>>,
     /// Those of the manifest.
     tombstones: Vec<Tombstone>,
-    /// By number.
+    /// By number, the number of the first series of its measurement.
+    homes: Vec<SeriesNumber>,
+    /// By number, if there are tombstones.
     identities: Vec<Option<Arc<Identity>>>,
     /// Column types by the number of the measurement's first series.
     types: BTreeMap<SeriesNumber, Arc<[FieldType]>>,
@@ -57,12 +59,18 @@ impl Engine {
             // Its database was dropped: the next flush drops the file.
             return None;
         }
+        let identity = |series: &Option<Arc<Series>>| series.as_ref().map(|series| Arc::clone(series.identity()));
+        let identities = match tombstones.is_empty() {
+            true => Vec::new(),
+            false => self.series.iter().map(identity).collect(),
+        };
         let measurements = self.databases.values().flat_map(|home| home.measurements.values());
         let merge = Merge {
             place: store.place.clone(),
             inputs,
             tombstones,
-            identities: self.series.iter().map(|s| s.as_ref().map(|s| Arc::clone(s.identity()))).collect(),
+            homes: self.homes.clone(),
+            identities,
             types: measurements.filter_map(|m| Some((m.home()?.number, m.types().into()))).collect(),
             rows_max: self.chunk_rows_max,
             base,
@@ -124,50 +132,74 @@ impl Merge {
         let cutoff = self.base.databases.get(&database).and_then(|state| state.cutoff);
         let cutoff = cutoff.and_then(|nanos| Timestamp::new(nanos).ok());
         let Some(range) = after(cutoff, TimeRange::ALL) else { return Ok(false) };
-        // The partition was respected when the inputs were cut.
-        let cuts = Cuts { rows_max: self.rows_max, partition: i64::MAX };
-        let mut cursors: Vec<Cursor> = self.inputs.iter().map(|input| input.block.cursor_over_all()).collect();
-        let (mut at, mut has_rows) = (SeriesNumber(0), false);
-        while let Some(number) = next(&mut cursors, at)? {
-            // Of a series that is unknown the database was dropped meanwhile.
-            if let Some(identity) = self.identities.get(number.0 as usize).and_then(Option::as_ref) {
-                let types = &self.types[&identity.home.number];
-                let given = self.given(&mut cursors, identity, range)?;
-                let chunks = rechunk(&given, types, range, cuts)?;
-                if !chunks.is_empty() {
-                    write_series(writer, number, &chunks, types)?;
+        let mut walks = self.inputs.iter().map(|input| Walk::begin(&input.block)).collect::<Result<Vec<_>, _>>()?;
+        let mut has_rows = false;
+        while let Some(number) = walks.iter().filter_map(Walk::number).min() {
+            let home = self.homes.get(number.0 as usize).copied().unwrap_or_default();
+            // Of a series whose measurement is unknown the database was dropped meanwhile.
+            if let Some(types) = self.types.get(&home) {
+                let mut gathering = Gathering { writer, homes: &self.homes, types, range };
+                if self.tombstones.is_empty()
+                    && (pass_shared(gathering.writer, &mut walks, number, range)?
+                        || gathering.from(number, &mut walks)?)
+                {
                     has_rows = true;
+                    continue;
                 }
+                has_rows |= self.one(writer, &mut walks, (home, number), types, range)?;
             }
-            let Some(after) = number.0.checked_add(1) else { break };
-            at = SeriesNumber(after);
+            for walk in walks.iter_mut().filter(|walk| walk.number() == Some(number)) {
+                walk.pass()?;
+            }
         }
         Ok(has_rows)
     }
 
-    fn given(&self, cursors: &mut [Cursor], series: &Identity, range: TimeRange) -> Result<Vec<Given>, StoreError> {
+    /// Writes the series at which some of the blocks are; whether it has rows left.
+    fn one(
+        &self,
+        writer: &mut BlockWriter,
+        walks: &mut [Walk],
+        (home, number): (SeriesNumber, SeriesNumber),
+        types: &[FieldType],
+        range: TimeRange,
+    ) -> Result<bool, StoreError> {
+        let here = |walk: &Walk| walk.number() == Some(number);
+        let identity = self.identities.get(number.0 as usize).and_then(Option::as_ref);
         let mut given = Vec::new();
-        for (input, cursor) in self.inputs.iter().zip(cursors) {
-            let hidden: Arc<[TimeRange]> =
-                tombstone::hidden(&self.tombstones, series, input.record.deletes_after()).into();
-            let chunks = cursor.encoded(series.number, range)?.into_iter();
-            let given_here =
-                chunks.map(|one| Given { rows: Sealed::Encoded(Arc::new(one)), hidden: Arc::clone(&hidden) });
-            given.extend(given_here);
+        for (input, walk) in self.inputs.iter().zip(walks).filter(|(_, walk)| here(walk)) {
+            let hidden = |identity: &Arc<Identity>| {
+                tombstone::hidden(&self.tombstones, identity, input.record.deletes_after()).into()
+            };
+            let hidden: Arc<[TimeRange]> = identity.map(hidden).unwrap_or_default();
+            let chunks = walk.sealed(range)?.into_iter();
+            given.extend(chunks.map(|rows| Given { rows, hidden: Arc::clone(&hidden) }));
         }
-        Ok(given)
+        let chunks = rechunk(&given, types, range, self.cuts())?;
+        if !chunks.is_empty() {
+            write_series(writer, (home, number), &chunks, types)?;
+        }
+        Ok(!chunks.is_empty())
+    }
+
+    /// The partition was respected when the inputs were cut.
+    fn cuts(&self) -> Cuts {
+        Cuts { rows_max: self.rows_max, partition: i64::MAX }
     }
 }
 
-/// The lowest series at or above `at` that one of the blocks has.
-fn next(cursors: &mut [Cursor], at: SeriesNumber) -> Result<Option<SeriesNumber>, StoreError> {
-    let mut lowest = None;
-    for cursor in cursors {
-        let found = cursor.next_number(at)?;
-        lowest = match (lowest, found) {
-            (Some(a), Some(b)) => Some(std::cmp::min(a, b)),
-            (a, b) => a.or(b),
-        };
-    }
-    Ok(lowest)
+/// Moves the chunk that several series share from `number` on, if no other block has a row of any series up to its last one. Whether there
+/// was one.
+fn pass_shared(
+    writer: &mut BlockWriter,
+    walks: &mut [Walk],
+    number: SeriesNumber,
+    range: TimeRange,
+) -> Result<bool, StoreError> {
+    let Some(at) = walks.iter().position(|walk| walk.number() == Some(number)) else { return Ok(false) };
+    let others = walks.iter().enumerate().filter(|(other, _)| *other != at);
+    let before = others.filter_map(|(_, walk)| walk.number()).min();
+    let Some(shared) = walks[at].take_shared(before, range)? else { return Ok(false) };
+    writer.shared(&shared).map_err(|error| StoreError::io("writing a block", &error))?;
+    Ok(true)
 }
