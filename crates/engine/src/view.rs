@@ -35,6 +35,12 @@ pub struct View {
 }
 
 impl Engine {
+    /// How many keys [`Engine::view`] looks at.
+    pub fn keys_in_view(&self, database: DatabaseId, plan: &Plan) -> usize {
+        let measurement = self.databases.get(&database).and_then(|home| home.measurements.get(&*plan.measurement));
+        measurement.map_or(0, |measurement| measurement.series().len())
+    }
+
     /// Takes what the plan needs: the series of its measurement that fulfil its matchers and may have rows in its range.
     /// Costs a look at each key of the measurement and copies no rows, so that a lock around the engine is held for short.
     /// A field that has another type here than in the plan has no values.
@@ -60,6 +66,11 @@ impl Engine {
 }
 
 impl View {
+    /// Whether there is no series: nothing is to be read.
+    pub fn is_empty(&self) -> bool {
+        self.series.is_empty()
+    }
+
     /// The rows of each series, in order of the series' numbers: sorted by time, those of one time merged by field, the
     /// later in the log winning; inside the plan's range, with the fields that it reads. Rows and series that have none of these
     /// fields are left out, and those of times that are not `needed` any more. Of a plan that wants the newest rows or values,

@@ -65,9 +65,7 @@ pub struct Merge {
     plan: Plan,
     kinds: Vec<Kind>,
     inputs: Vec<Input>,
-    /// Whether there is one input.
-    is_single: bool,
-    /// Where the first entry of each input stands that has one; of a single input, where one of its entries stood.
+    /// Where the first entry of each input stands that has one; of an input that is alone, where one of its entries stood.
     heads: BinaryHeap<Reverse<(Place, usize)>>,
     /// Inputs that have none and are not finished: as long as there are any, no row is certain.
     waiting: BTreeSet<usize>,
@@ -90,7 +88,6 @@ impl Merge {
         Self {
             kinds: plan.kinds(),
             inputs: vec![Input::default(); inputs],
-            is_single: inputs == 1,
             heads: BinaryHeap::new(),
             waiting: (0..inputs).collect(),
             groups: GroupLimit::of(&plan),
@@ -136,8 +133,9 @@ impl Merge {
         }
         let mut rows = Vec::new();
         while self.left > 0 && self.waiting.is_empty() {
+            let is_alone = self.is_alone();
             let Some(mut entry) = self.pop() else { break };
-            if !self.plan.is_raw() && !self.is_single {
+            if !self.plan.is_raw() && !is_alone {
                 self.merge_equal(&mut entry);
             }
             if self.groups.as_mut().is_some_and(|groups| !groups.takes(&entry.place.group)) {
@@ -161,14 +159,19 @@ impl Merge {
         self.failed.is_none() && (self.left == 0 || self.waiting.is_empty() && self.heads.is_empty())
     }
 
+    /// Whether one input has entries, and all others have ended: there is nothing to compare its entries with, nor will there be.
+    fn is_alone(&self) -> bool {
+        self.heads.len() == 1 && self.waiting.is_empty()
+    }
+
     fn pop(&mut self) -> Option<Entry> {
+        let is_alone = self.is_alone();
         let mut head = self.heads.peek_mut()?;
         let Reverse((place, input)) = &mut *head;
         let state = &mut self.inputs[*input];
         let entry = state.entries.pop_front()?;
         match state.entries.front() {
-            // Compared with nothing where there is no other input.
-            Some(_) if self.is_single => {}
+            Some(_) if is_alone => {}
             Some(next) => *place = next.place.clone(),
             None => {
                 if !state.finished {

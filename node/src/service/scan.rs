@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures::future::{try_join, try_join_all};
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
-use meridian_engine::StoreError;
+use meridian_engine::{StoreError, View};
 use meridian_env::{Class, Instant, run};
 use meridian_proto::v1;
 use meridian_query::{Batches, Needed, Plan, execute};
@@ -20,6 +20,9 @@ use crate::shard::Shard;
 
 /// Rows that are made into a batch where the call is served: what a handover to the threads for scans costs is more than they do.
 const INLINE_ROWS_MAX: usize = 1_024;
+
+/// To look at so many keys takes no longer than a handover to those threads.
+const GLANCE_KEYS_MAX: usize = 256;
 
 /// Answers a scan: the witnesses, then batches as the caller takes them. The shards are read while their leaders are confirmed, and
 /// nothing is told before they are.
@@ -97,28 +100,47 @@ async fn scan(
     node.metrics.scanned();
     let clock = Arc::clone(&node.env.clock);
     let shard = ShardId(group.spec().group.0);
-    let job = move || -> Result<(Witness, Batches), ScanError> {
-        let late = || Failure::new(Code::Unreachable, "the read waited past its deadline");
-        if clock.now() >= deadline {
-            return Err(late().into());
-        }
-        let machine = group.machine().read();
-        if machine.engine().is_dropped(database) {
-            return Err(Failure::new(Code::NoDatabase, "the database was dropped").into());
-        }
-        let (witness, view) = (machine.witness(), machine.engine().view(database, &plan));
-        drop(machine);
-        let mut broken = None;
-        let needed = Needed::of(&plan);
-        let rows = view.series(&needed).map_while(|rows| rows.map_err(|error| broken = Some(error)).ok());
-        let batches = execute(&plan, rows, &needed);
-        if let Some(error) = broken {
-            return Err(ScanError::Files(error));
-        }
-        let batches = batches.map_err(|e| Failure::new(e.code(), e.to_string()))?;
-        Ok((witness, batches))
+    let failed = |error| node.scan_failed(shard, error);
+    let seen = match glance(&group, database, &plan) {
+        // Most shards have no series of those that a short query is about.
+        Some(Ok((witness, view))) if view.is_empty() => return read(witness, view, &plan).map_err(failed),
+        seen => seen.transpose()?,
     };
-    run(&*node.env.work, Class::Scan, job).await.map_err(|error| node.scan_failed(shard, error))
+    let job = move || -> Result<(Witness, Batches), ScanError> {
+        if clock.now() >= deadline {
+            return Err(Failure::new(Code::Unreachable, "the read waited past its deadline").into());
+        }
+        let (witness, view) = match seen {
+            Some(seen) => seen,
+            None => look(&group.machine().read(), database, &plan)?,
+        };
+        read(witness, view, &plan)
+    };
+    run(&*node.env.work, Class::Scan, job).await.map_err(failed)
+}
+
+/// What a plan needs of a shard, if it can be seen at once: nothing is applied meanwhile, and there is not much to look at.
+fn glance(group: &Group<Shard>, database: DatabaseId, plan: &Plan) -> Option<Result<(Witness, View), Failure>> {
+    let machine = group.machine().try_read()?;
+    (machine.engine().keys_in_view(database, plan) <= GLANCE_KEYS_MAX).then(|| look(&machine, database, plan))
+}
+
+fn look(machine: &Shard, database: DatabaseId, plan: &Plan) -> Result<(Witness, View), Failure> {
+    if machine.engine().is_dropped(database) {
+        return Err(Failure::new(Code::NoDatabase, "the database was dropped"));
+    }
+    Ok((machine.witness(), machine.engine().view(database, plan)))
+}
+
+fn read(witness: Witness, view: View, plan: &Plan) -> Result<(Witness, Batches), ScanError> {
+    let (mut broken, needed) = (None, Needed::of(plan));
+    let rows = view.series(&needed).map_while(|rows| rows.map_err(|error| broken = Some(error)).ok());
+    let batches = execute(plan, rows, &needed);
+    if let Some(error) = broken {
+        return Err(ScanError::Files(error));
+    }
+    let batches = batches.map_err(|e| Failure::new(e.code(), e.to_string()))?;
+    Ok((witness, batches))
 }
 
 /// Why a scan has no answer.
