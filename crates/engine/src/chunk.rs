@@ -232,11 +232,6 @@ impl Builder {
         }
     }
 
-    /// Goes on with another row, whatever its time.
-    pub(crate) fn next_row(&mut self, time: i64) {
-        self.times.push(time);
-    }
-
     /// Gives the row its value of a column; a value that is there is written over.
     pub(crate) fn cell(&mut self, number: u16, cell: u64) {
         let row = self.times.len() - 1;
@@ -268,6 +263,15 @@ impl Builder {
                 let moved = if is_text(column.number) { text_at << 32 } else { 0 };
                 self.place(column.number).extend(start, column, rows.clone(), cells, moved);
             }
+        }
+    }
+
+    /// Goes on with rows of `stride` words each, of which the first is the time; `columns` says which column has its cell at which word.
+    pub(crate) fn extend_words(&mut self, words: &[u64], stride: usize, columns: impl Iterator<Item = (u16, usize)>) {
+        let (start, rows) = (self.times.len(), words.chunks_exact(stride));
+        self.times.extend(rows.clone().map(|row| row[0].cast_signed()));
+        for (number, at) in columns {
+            self.place(number).extend_full(start, rows.clone().map(|row| row[at]));
         }
     }
 

@@ -42,15 +42,15 @@ impl Engine {
     pub(crate) fn cut_head(&mut self, point: Point, partition: impl Fn(DatabaseId) -> i64) -> Cut {
         let mut filled = std::mem::take(&mut self.filled);
         filled.sort(); // stable, because what was filled in order is sorted in no time
-        let room = filled.len();
+        let mut room = filled.len();
         let (mut series, mut few) = (Vec::new(), Vec::new());
         // Series of one measurement mostly stand together, and to look at each for its home takes as long as all else.
         let mut at = (SeriesNumber(u32::MAX), 0);
         for number in filled {
             let Some(slot) = self.series[number.0 as usize].as_mut() else { continue };
-            let home = self.homes[number.0 as usize];
+            let home = self.marks.homes[number.0 as usize];
             if at.0 != home {
-                at = (home, of_database(&mut few, slot.identity().home.database, room));
+                at = (home, of_database(&mut few, slot.identity().home.database, std::mem::take(&mut room)));
             }
             let (_, few, sum) = &mut few[at.1];
             *sum = *sum + slot.size();

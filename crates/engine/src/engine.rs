@@ -10,7 +10,7 @@ use meridian_types::{DatabaseId, MapHasher, Mutant, SeriesNumber, Timestamp};
 
 use crate::Stats;
 use crate::cut::Cut;
-use crate::series::Series;
+use crate::series::{Marks, Series};
 use crate::store::Store;
 use crate::table::Database;
 use crate::tombstone::Tombstone;
@@ -30,8 +30,7 @@ pub struct Engine {
     /// By number, over all databases. A dropped series leaves `None`, because numbers are never reused. Each series is
     /// shared with the views that read it: a write copies the open rows of a series only while a view holds it.
     pub(crate) series: Vec<Option<Arc<Series>>>,
-    /// By number, the number of the first series of its measurement, also of those that are gone.
-    pub(crate) homes: Vec<SeriesNumber>,
+    pub(crate) marks: Marks,
     /// The series that have rows in the head, dropped ones among them.
     pub(crate) filled: Vec<SeriesNumber>,
     /// Deletes that blocks, or what becomes blocks, must honour.
@@ -55,7 +54,7 @@ impl Engine {
             databases: BTreeMap::new(),
             dropped: BTreeSet::new(),
             series: Vec::new(),
-            homes: Vec::new(),
+            marks: Marks::default(),
             filled: Vec::new(),
             tombstones: Vec::new(),
             cut: None,

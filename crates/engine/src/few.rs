@@ -3,6 +3,7 @@
 //!
 //! It must never change once the cut is made, and holds no text.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use meridian_types::SeriesNumber;
@@ -28,14 +29,14 @@ struct One {
     mask_words: u8,
 }
 
-/// The rows of one series.
+/// Series of one measurement whose rows all have the same columns.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FewRows<'f> {
-    /// Of its measurement.
-    pub(crate) home: SeriesNumber,
-    pub(crate) number: SeriesNumber,
+    series: &'f [One],
+    /// Of all of them.
     words: &'f [u64],
-    mask_words: u8,
+    /// Words of a row.
+    stride: usize,
 }
 
 impl Few {
@@ -63,54 +64,121 @@ impl Few {
         }
     }
 
-    /// All series, by number.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = FewRows<'_>> {
-        (0..self.series.len()).map(|place| self.rows(place))
+    /// How many series there are.
+    pub(crate) fn len(&self) -> usize {
+        self.series.len()
+    }
+
+    /// First and last time of all rows, if there are some.
+    pub(crate) fn span(&self) -> Option<(i64, i64)> {
+        let spans = (0..self.len()).map(|place| self.one(place).span());
+        spans.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
+    }
+
+    /// The series with this place among all, which are in order of their numbers.
+    pub(crate) fn one(&self, place: usize) -> FewRows<'_> {
+        let words = self.words_of(place..place + 1);
+        let series = &self.series[place..place + 1];
+        FewRows { series, words, stride: stride(words, series[0].mask_words) }
+    }
+
+    /// That series and those behind it, as far as they are of the same measurement, have the same columns and together at most `rows` rows,
+    /// and `fits` says so of number, first and last time of each. At least the one.
+    pub(crate) fn run(
+        &self,
+        place: usize,
+        rows: usize,
+        mut fits: impl FnMut(SeriesNumber, (i64, i64)) -> bool,
+    ) -> FewRows<'_> {
+        let first = self.one(place);
+        let (stride, mask) = (first.stride, first.mask());
+        let (mut end, mut left) = (place + 1, (rows * stride).saturating_sub(first.words.len()));
+        while let Some(next) = self.series.get(end) {
+            let words = self.words_of(end..end + 1);
+            let is_alike = next.home == first.home()
+                && next.mask_words == first.series[0].mask_words
+                && words.get(1..1 + mask.len()) == Some(mask);
+            let span = || (words[0].cast_signed(), words[words.len() - stride].cast_signed());
+            if !is_alike || words.len() > left || !fits(next.number, span()) {
+                break;
+            }
+            left -= words.len();
+            end += 1;
+        }
+        FewRows { series: &self.series[place..end], words: self.words_of(place..end), stride }
     }
 
     /// The series as it was, if it is here.
     pub(crate) fn get(&self, identity: &Arc<Identity>) -> Option<Series> {
         let place = self.series.binary_search_by_key(&identity.number, |one| one.number).ok()?;
-        Some(Series::of_tail(Arc::clone(identity), self.rows(place).tail()))
+        Some(Series::of_tail(Arc::clone(identity), self.one(place).tail()))
     }
 
-    fn rows(&self, place: usize) -> FewRows<'_> {
-        let One { home, number, at, mask_words } = self.series[place];
-        let end = self.series.get(place + 1).map_or(self.words.len(), |next| next.at as usize);
-        FewRows { home, number, words: &self.words[at as usize..end], mask_words }
+    fn words_of(&self, series: Range<usize>) -> &[u64] {
+        let at = |place: usize| self.series.get(place).map_or(self.words.len(), |one| one.at as usize);
+        &self.words[at(series.start)..at(series.end)]
     }
 }
 
+/// How many words a row takes that begins here.
+fn stride(words: &[u64], mask_words: u8) -> usize {
+    let cells_at = 1 + usize::from(mask_words);
+    let columns: u32 = words[1..cells_at].iter().map(|word| word.count_ones()).sum();
+    cells_at + columns as usize
+}
+
 impl FewRows<'_> {
-    /// First and last time.
+    /// How many series they are.
+    pub(crate) fn series(&self) -> usize {
+        self.series.len()
+    }
+
+    /// The number of their measurement.
+    pub(crate) fn home(&self) -> SeriesNumber {
+        self.series[0].home
+    }
+
+    /// First and last number.
+    pub(crate) fn ends(&self) -> (SeriesNumber, SeriesNumber) {
+        (self.series[0].number, self.series[self.series.len() - 1].number)
+    }
+
+    /// Time of the first row, and of the last.
     pub(crate) fn span(&self) -> (i64, i64) {
-        let time = |at: usize| self.words.get(at).map_or(0, |word| word.cast_signed());
-        (time(0), time(self.words.len().saturating_sub(self.stride())))
+        (self.words[0].cast_signed(), self.words[self.words.len() - self.stride].cast_signed())
     }
 
-    /// Each row: its time, and its cells by column.
-    pub(crate) fn rows(&self) -> impl ExactSizeIterator<Item = (i64, impl Iterator<Item = (u16, u64)>)> {
-        let cells_at = 1 + usize::from(self.mask_words);
-        self.words
-            .chunks_exact(self.stride())
-            .map(move |row| (row[0].cast_signed(), columns_of(self.mask()).zip(row[cells_at..].iter().copied())))
+    /// The series of each row.
+    pub(crate) fn numbers(&self) -> impl Iterator<Item = u64> {
+        let (start, all) = (self.series[0].at as usize, self.words.len());
+        let ends = self.series[1..].iter().map(move |next| next.at as usize - start).chain([all]);
+        let mut at = 0;
+        self.series.iter().zip(ends).flat_map(move |(one, end)| {
+            let rows = (end - std::mem::replace(&mut at, end)) / self.stride;
+            std::iter::repeat_n(u64::from(one.number.0), rows)
+        })
     }
 
-    /// The rows in columns.
+    /// Time and cells of each row as words, how many words a row takes, and where its cells begin, which are in order of the columns.
+    pub(crate) fn words(&self) -> (&[u64], usize, usize) {
+        (self.words, self.stride, 1 + self.mask().len())
+    }
+
+    /// The columns of each row.
+    pub(crate) fn columns(&self) -> impl Iterator<Item = u16> {
+        columns_of(self.mask())
+    }
+
+    /// The rows in columns, if they are of one series.
     pub(crate) fn chunk(&self) -> Chunk {
         Chunk::seal(&self.tail())
     }
 
     fn tail(&self) -> Tail {
-        Tail::of_words(self.words, self.stride(), self.mask_words)
+        Tail::of_words(self.words, self.stride, self.series[0].mask_words)
     }
 
     fn mask(&self) -> &[u64] {
-        self.words.get(1..1 + usize::from(self.mask_words)).unwrap_or_default()
-    }
-
-    fn stride(&self) -> usize {
-        let columns: u32 = self.mask().iter().map(|word| word.count_ones()).sum();
-        1 + usize::from(self.mask_words) + columns as usize
+        &self.words[1..1 + usize::from(self.series[0].mask_words)]
     }
 }

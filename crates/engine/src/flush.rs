@@ -14,7 +14,7 @@ use crate::block::{BlockWriter, Piece};
 use crate::chunk::contains;
 use crate::cut::Cut;
 use crate::error::StoreError;
-use crate::few::{Few, FewRows};
+use crate::few::Few;
 use crate::manifest::{BlockRecord, Manifest, TombstoneState};
 use crate::names::Names;
 use crate::read::after;
@@ -216,20 +216,18 @@ impl<'a> Writing<'a> {
         cut: &Cut,
     ) -> Result<Vec<Arc<Stored>>, StoreError> {
         let Some(range) = after(cut.cutoff(database), TimeRange::ALL) else { return Ok(Vec::new()) };
-        let spans = all.iter().filter_map(|series| series.span()).chain(few.iter().map(|rows| rows.span()));
+        let spans = all.iter().filter_map(|series| series.span()).chain(few.span());
         let Some((min, max)) = spans.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1))) else { return Ok(Vec::new()) };
         let partition = partition_for(cut.partitions[&database], min.max(range.start().nanos()), max);
         let cuts = Cuts { rows_max: cut.rows_max, partition };
         let (recent, writers) = (cuts.partition_of(min), BTreeMap::new());
         let mut making = Making { writing: self, database, range, cuts, recent, cut, writers };
-        let mut few = few.iter().peekable();
+        let mut place = 0;
         for series in all {
-            while let Some(rows) = few.next_if(|rows| rows.number < series.number()) {
-                making.few(rows)?;
-            }
+            place = making.few(few, place, Some(series.number()))?;
             making.series(series.identity().numbers(), series.sealed(range))?;
         }
-        few.try_for_each(|rows| making.few(rows))?;
+        making.few(few, place, None)?;
         let writers = making.writers;
         let record = |meta| BlockRecord { meta, first, last: cut.last, clean: 0, partition };
         writers.into_values().map(|writer| self.end(writer, record)).collect()
@@ -296,15 +294,34 @@ impl Making<'_, '_> {
         Ok(())
     }
 
-    /// A series of few rows.
-    fn few(&mut self, rows: FewRows<'_>) -> Result<(), StoreError> {
-        let ((first, last), numbers) = (rows.span(), (rows.home, rows.number));
-        let (partition, cut) = (self.partition_of(first), self.cut);
-        if !contains(self.range, first) || !contains(self.range, last) || partition != self.partition_of(last) {
-            return self.series(numbers, vec![Sealed::Columns(Arc::new(rows.chunk()))]);
+    /// The series of few rows from `place` on whose numbers are below `before`; where those begin that are not.
+    fn few(&mut self, few: &Few, mut place: usize, before: Option<SeriesNumber>) -> Result<usize, StoreError> {
+        let (cut, range) = (self.cut, self.range);
+        while place < few.len() {
+            let one = few.one(place);
+            let ((number, _), (first, last), home) = (one.ends(), one.span(), one.home());
+            if before.is_some_and(|before| before <= number) {
+                break;
+            }
+            let partition = self.partition_of(first);
+            if !contains(range, first) || !contains(range, last) || partition != self.partition_of(last) {
+                self.series((home, number), vec![Sealed::Columns(Arc::new(one.chunk()))])?;
+                place += 1;
+                continue;
+            }
+            let io = |error| StoreError::io("writing a block", &error);
+            let room = self.writer(partition)?.room_for_few(home).map_err(io)?;
+            let run = few.run(place, room, |number, (first, last)| {
+                before.is_none_or(|before| number < before)
+                    && contains(range, first)
+                    && contains(range, last)
+                    && partition == self.partition_of(first)
+                    && partition == self.partition_of(last)
+            });
+            self.writer(partition)?.few_rows(&run, &cut.types[&home]);
+            place += run.series();
         }
-        let written = self.writer(partition)?.few_rows(&rows, &cut.types[&rows.home]);
-        written.map_err(|error| StoreError::io("writing a block", &error))
+        Ok(place)
     }
 
     fn partition_of(&mut self, time: i64) -> i64 {

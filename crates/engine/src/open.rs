@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use meridian_env::{Disk, File, Open};
-use meridian_types::{Mutant, SeriesNumber, Timestamp};
+use meridian_types::{Mutant, Timestamp};
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::Engine;
@@ -43,9 +43,6 @@ pub enum SnapshotContent {
     /// An open file of the shard, readable even when the shard has removed it.
     File(Arc<dyn File>),
 }
-
-/// The home of a series of which nothing is known but that it is gone: never a number, since those are below it.
-const GONE: SeriesNumber = SeriesNumber(u32::MAX);
 
 impl Engine {
     /// The engine whose files are in `dir`, which is made if absent. `owner` names whose files they are: those of another
@@ -125,15 +122,16 @@ impl Engine {
         let key = Arc::new(name.key);
         measurement.insert(Arc::clone(&key), number, &of);
         home.stats.added(&key);
-        self.homes.push(of.number);
-        self.series.push(Some(Arc::new(Series::new(Arc::new(Identity::new(number, key, of))))));
+        let identity = Identity::new(number, key, of);
+        self.marks.push(&identity);
+        self.series.push(Some(Arc::new(Series::new(Arc::new(identity)))));
         Ok(())
     }
 
     /// Leaves out the series below `number`, which are gone.
     fn skip_series_to(&mut self, number: u32) {
         self.series.resize(number as usize, None);
-        self.homes.resize(number as usize, GONE);
+        self.marks.skip_to(number);
     }
 
     /// Up to where the files go, and what the owner gave with it; `None` before the first flush.

@@ -29,24 +29,43 @@ pub(crate) struct Identity {
     pub(crate) number: SeriesNumber,
     pub(crate) key: Arc<SeriesKey>,
     pub(crate) home: Arc<Home>,
-    /// What a frame that names this series by number must carry.
-    check: u32,
 }
 
 impl Identity {
     pub(crate) fn new(number: SeriesNumber, key: Arc<SeriesKey>, home: Arc<Home>) -> Self {
-        let check = meridian_frame::series_check(&key);
-        Self { number, key, home, check }
+        Self { number, key, home }
     }
 
     /// Its measurement's number, and its own.
     pub(crate) fn numbers(&self) -> (SeriesNumber, SeriesNumber) {
         (self.home.number, self.number)
     }
+}
 
-    /// Its part in the check of a frame that names it by number, if it is one of measurement `home`.
-    pub(crate) fn check_in(&self, home: SeriesNumber) -> Option<u32> {
-        (self.home.number == home).then_some(self.check)
+/// What is asked of many series at a time, by number, also of those that are gone: to look at each series for it takes longer than all
+/// else that is done then.
+#[derive(Debug, Default)]
+pub(crate) struct Marks {
+    /// The number of the first series of its measurement.
+    pub(crate) homes: Vec<SeriesNumber>,
+    /// What a frame that names the series by number must carry.
+    pub(crate) checks: Vec<u32>,
+}
+
+impl Marks {
+    /// The home of a series of which nothing is known but that it is gone: no number, since those are below it.
+    const GONE: SeriesNumber = SeriesNumber(u32::MAX);
+
+    /// Takes in the next series.
+    pub(crate) fn push(&mut self, identity: &Identity) {
+        self.homes.push(identity.home.number);
+        self.checks.push(meridian_frame::series_check(&identity.key));
+    }
+
+    /// Leaves out the series below `number`, which are gone.
+    pub(crate) fn skip_to(&mut self, number: u32) {
+        self.homes.resize(number as usize, Self::GONE);
+        self.checks.resize(number as usize, 0);
     }
 }
 

@@ -7,7 +7,7 @@ use meridian_types::SeriesKey;
 use crate::series::{Identity, Series};
 
 /// Memory of a series beside its key and its rows: itself, its counts, and its places in the tables.
-const SERIES_BYTES: usize = size_of::<Series>() + size_of::<Identity>() + 96;
+const SERIES_BYTES: usize = size_of::<Series>() + size_of::<Identity>() + 104;
 
 /// How much an engine holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

@@ -10,7 +10,7 @@ use meridian_types::{Code, DatabaseId, FieldType, Mutant, SeriesKey, SeriesNumbe
 
 use crate::Engine;
 use crate::rows::Rows;
-use crate::series::{Home, Identity, Series};
+use crate::series::{Home, Identity, Marks, Series};
 use crate::stats::Stats;
 use crate::table::Measurement;
 
@@ -135,7 +135,7 @@ impl Engine {
     /// Checks all of a frame, and gives its columns and series their numbers.
     fn take(&mut self, database: DatabaseId, frame: &Frame) -> Result<Written, WriteRefused> {
         self.check(database, frame)?;
-        let Self { hasher, databases, series, homes, .. } = self;
+        let Self { hasher, databases, series, marks, .. } = self;
         let home = databases.entry(database).or_default();
         let mut written = Written::default();
         for table in frame.tables() {
@@ -145,7 +145,7 @@ impl Engine {
             written.points += table.fields().iter().map(|field| field.values.points() as u64).sum::<u64>();
             written.series.extend(table.runs().iter().map(|run| match &run.series {
                 SeriesRef::Key(key) => {
-                    let all = (&mut *series, &mut *homes);
+                    let all = (&mut *series, &mut *marks);
                     number_of(key, (database, table.measurement()), measurement, all, &mut home.stats)
                 }
                 SeriesRef::Number(number) => *number,
@@ -203,11 +203,13 @@ impl Engine {
 
     /// Whether each number of the table is one of measurement `home`, and all mean the series that the sender believes.
     fn check_numbers(&self, table: &Table, home: Option<SeriesNumber>) -> Result<(), WriteRefused> {
+        let Marks { homes, checks } = &self.marks;
         let mut seen = 0;
         for number in table.runs().iter().filter_map(|run| run.series.number()) {
-            let one = self.series.get(number.0 as usize).and_then(Option::as_ref);
-            match one.zip(home).and_then(|(one, home)| one.identity().check_in(home)) {
-                Some(check) => seen = series_check_after(seen, check),
+            // The series of a database that was dropped have a home that no measurement has any more.
+            let one = homes.get(number.0 as usize).zip(checks.get(number.0 as usize));
+            match one.filter(|(of, _)| Some(**of) == home) {
+                Some((_, check)) => seen = series_check_after(seen, *check),
                 None => return Err(send_keys(table, number)),
             }
         }
@@ -250,7 +252,7 @@ fn number_of(
     key: &SeriesKey,
     (database, name): (DatabaseId, &str),
     measurement: &mut Measurement,
-    (series, homes): (&mut Vec<Option<Arc<Series>>>, &mut Vec<SeriesNumber>),
+    (series, marks): (&mut Vec<Option<Arc<Series>>>, &mut Marks),
     stats: &mut Stats,
 ) -> SeriesNumber {
     if let Some(number) = measurement.number(key) {
@@ -262,8 +264,9 @@ fn number_of(
     let key = Arc::new(key.clone());
     measurement.insert(Arc::clone(&key), number, &home);
     stats.added(&key);
-    homes.push(home.number);
-    series.push(Some(Arc::new(Series::new(Arc::new(Identity::new(number, key, home))))));
+    let identity = Identity::new(number, key, home);
+    marks.push(&identity);
+    series.push(Some(Arc::new(Series::new(Arc::new(identity)))));
     number
 }
 

@@ -215,12 +215,10 @@ impl Sharing {
 
     /// The same of rows as they come from the head.
     pub(super) fn push_rows(&mut self, few: &FewRows<'_>, types: &[FieldType]) {
-        self.begin(few.home, types);
-        for (time, cells) in few.rows() {
-            self.rows.next_row(time);
-            cells.for_each(|(column, cell)| self.rows.cell(column, cell));
-            self.numbers.push(few.number.0.into());
-        }
+        self.begin(few.home(), types);
+        self.numbers.extend(few.numbers());
+        let (words, stride, cells_at) = few.words();
+        self.rows.extend_words(words, stride, few.columns().zip(cells_at..));
     }
 
     fn begin(&mut self, home: SeriesNumber, types: &[FieldType]) {

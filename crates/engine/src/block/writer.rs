@@ -99,12 +99,11 @@ impl BlockWriter {
         Sharing::suits(rows, text)
     }
 
-    /// Appends one series of few rows.
-    pub(crate) fn few_rows(&mut self, rows: &FewRows<'_>, types: &[FieldType]) -> io::Result<()> {
-        self.comes_next(rows.number, rows.number);
-        self.make_room(rows.home, rows.rows().len(), 0)?;
+    /// Appends series of few rows, for which there is room.
+    pub(crate) fn few_rows(&mut self, rows: &FewRows<'_>, types: &[FieldType]) {
+        let (first, last) = rows.ends();
+        self.comes_next(first, last);
         self.sharing.push_rows(rows, types);
-        Ok(())
     }
 
     /// How many rows without text of series of the measurement `home` that have few can be appended at once.

@@ -69,7 +69,7 @@ impl Engine {
             place: store.place.clone(),
             inputs,
             tombstones,
-            homes: self.homes.clone(),
+            homes: self.marks.homes.clone(),
             identities,
             types: measurements.filter_map(|m| Some((m.home()?.number, m.types().into()))).collect(),
             rows_max: self.chunk_rows_max,
@@ -135,9 +135,9 @@ impl Merge {
         let mut walks = self.inputs.iter().map(|input| Walk::begin(&input.block)).collect::<Result<Vec<_>, _>>()?;
         let mut has_rows = false;
         while let Some(number) = walks.iter().filter_map(Walk::number).min() {
-            let home = self.homes.get(number.0 as usize).copied().unwrap_or_default();
             // Of a series whose measurement is unknown the database was dropped meanwhile.
-            if let Some(types) = self.types.get(&home) {
+            let home = self.homes.get(number.0 as usize).copied();
+            if let Some((home, types)) = home.and_then(|home| Some((home, self.types.get(&home)?))) {
                 let mut gathering = Gathering { writer, homes: &self.homes, types, range };
                 if self.tombstones.is_empty()
                     && (pass_shared(gathering.writer, &mut walks, number, range)?
