@@ -3,11 +3,12 @@
 //!
 //! Never hides waiting: with a rate, a latency starts when the batch should have left, however late it did.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use hdrhistogram::Histogram;
-use meridian_env::{Env, Instant};
+use meridian_env::{Class, Env, Instant, run};
 
 /// Longest wait for one answer: past it the run has failed.
 pub(crate) const ANSWER_WAIT_MAX: Duration = Duration::from_secs(60);
@@ -57,15 +58,15 @@ const TIMER_MAX: Duration = Duration::from_millis(2);
 
 /// Waits until `at`, to some tens of microseconds.
 pub(crate) async fn wait_until(env: &Env, at: Instant) {
-    let left = at.saturating_duration_since(env.clock.now());
-    if left > TIMER_MAX {
-        env.clock.sleep_until(at - TIMER_MAX).await;
+    let clock = Arc::clone(&env.clock);
+    if at.saturating_duration_since(clock.now()) > TIMER_MAX {
+        clock.sleep_until(at - TIMER_MAX).await;
     }
-    let left = at.saturating_duration_since(env.clock.now());
-    if !left.is_zero() {
+    if at > clock.now() {
+        // Looked at again when it begins: waits that were given up may be in front of it, for the same time.
         #[expect(clippy::disallowed_methods, reason = "the clock of Env is the timer that is too coarse")]
-        let slept = tokio::task::spawn_blocking(move || std::thread::sleep(left));
-        slept.await.expect("a sleep does not panic");
+        let rest = move || std::thread::sleep(at.saturating_duration_since(clock.now()));
+        run(&*env.work, Class::Scan, rest).await;
     }
 }
 
