@@ -11,6 +11,7 @@ mod nodes;
 mod propose;
 mod scan;
 mod session;
+mod votes;
 
 pub use cluster::Cluster;
 pub use delete::Deletion;

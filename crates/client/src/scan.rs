@@ -1,6 +1,8 @@
 //! Reads of shards: one stream a node, so that HTTP/2's flow control bounds what waits for the slowest.
+//!
+//! Never hands on an answer that is not confirmed: by the node that gives it, or by the votes that the nodes told that were asked with it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,12 +13,17 @@ use meridian_proto::{failure_of, v1};
 use meridian_types::{Code, DatabaseId, Failure, Kind, NodeId, ShardId, Witness};
 
 use crate::cluster::{Cluster, Tried};
+use crate::votes::Votes;
 
 /// The answer of one or several shards of one node as it arrives.
 #[derive(Debug)]
 pub struct Scan {
     /// Which shards answer, and up to where in its log each sees.
     pub witnesses: Vec<Witness>,
+    /// What has yet to be confirmed of it.
+    claims: Vec<v1::Claim>,
+    /// What its node told for the others.
+    votes: Vec<v1::HeldVote>,
     /// What came with them.
     first: Option<v1::ScanReply>,
     /// Whether the last part has come.
@@ -54,6 +61,9 @@ impl Scan {
 impl Cluster {
     /// Starts linearizable reads of shards, in one call to each node that leads some of them. What such a call does not come to,
     /// because a leader has moved or is silent, each of its shards is asked for alone. The plan is as `crates/query` encodes it.
+    ///
+    /// If the nodes that are asked are a majority for each shard, these calls are all there is: each tells what its replicas of the others'
+    /// shards have voted since. A leader whose vote no majority is heard to hold is asked again, and then asks the others itself.
     pub async fn scan(
         &self,
         context: &Context,
@@ -65,19 +75,41 @@ impl Cluster {
         for shard in shards {
             by_leader.entry(self.known_leader((*shard).into())).or_default().push(*shard);
         }
-        let scans = by_leader.into_iter().map(|(leader, shards)| async move {
+        let asked = by_leader.keys().flatten().map(|(node, _)| *node).collect();
+        let is_gathered = self.hear_majorities(shards, &asked);
+        let alone = |shard: ShardId| self.scan_alone(context, shard, database, plan);
+        let scans = by_leader.into_iter().map(|(leader, led)| async move {
+            let others: Vec<ShardId> =
+                shards.iter().copied().filter(|shard| is_gathered && !led.contains(shard)).collect();
             let together = match leader {
-                Some(leader) if shards.len() > 1 => {
-                    self.scan_together(context, leader, &shards, database, plan).await?
+                Some(leader) if led.len() > 1 || is_gathered => {
+                    self.scan_together(context, leader, (&led, &others), database, plan).await?
                 }
                 _ => None,
             };
             match together {
                 Some(scan) => Ok(vec![scan]),
-                None => try_join_all(shards.iter().map(|shard| self.scan_alone(context, *shard, database, plan))).await,
+                None => try_join_all(led.into_iter().map(alone)).await,
             }
         });
-        Ok(try_join_all(scans).await?.into_iter().flatten().collect())
+        let scans: Vec<Scan> = try_join_all(scans).await?.into_iter().flatten().collect();
+        let votes = Votes::of(scans.iter().flat_map(|scan| &scan.votes));
+        let (mut confirmed, unconfirmed): (Vec<_>, Vec<_>) =
+            scans.into_iter().partition(|scan| scan.claims.iter().all(|claim| votes.confirm(claim)));
+        let again = unconfirmed.iter().flat_map(|scan| &scan.witnesses).map(|witness| alone(witness.shard));
+        confirmed.extend(try_join_all(again).await?);
+        Ok(confirmed)
+    }
+
+    /// Whether more than half of the replicas of each of these shards are on these nodes.
+    fn hear_majorities(&self, shards: &[ShardId], nodes: &BTreeSet<NodeId>) -> bool {
+        let map = self.map();
+        let mut known = shards.iter().filter_map(|shard| map.shards.get(shard));
+        nodes.len() > 1
+            && known.all(|shard| {
+                let heard = shard.replicas.values().filter(|node| nodes.contains(node));
+                2 * heard.count() > shard.replicas.len()
+            })
     }
 
     /// Nothing where each shard may do better alone.
@@ -85,11 +117,11 @@ impl Cluster {
         &self,
         context: &Context,
         (node, address): (NodeId, Arc<str>),
-        shards: &[ShardId],
+        (shards, others): (&[ShardId], &[ShardId]),
         database: DatabaseId,
         plan: &Bytes,
     ) -> Result<Option<Scan>, Failure> {
-        let call = self.scan_at(context, shards, database, plan, address).boxed();
+        let call = self.scan_at(context, (shards, others), database, plan, address).boxed();
         let failure = match self.try_on(context, node, true, call).await {
             Ok(scan) => return Ok(Some(scan)),
             Err(tried) => tried.failure,
@@ -112,14 +144,15 @@ impl Cluster {
         plan: &Bytes,
     ) -> Result<Scan, Failure> {
         let shards = [shard];
-        let call = |_, address| self.scan_at(context, &shards, database, plan, address).boxed();
+        let call = |_, address| self.scan_at(context, (&shards, &[]), database, plan, address).boxed();
         self.on_leader(context, shard.into(), true, call).await
     }
 
+    /// Asks a node for `shards`, and for its votes on `others`, which other nodes are asked for.
     async fn scan_at(
         &self,
         context: &Context,
-        shards: &[ShardId],
+        (shards, others): (&[ShardId], &[ShardId]),
         database: DatabaseId,
         plan: &Bytes,
         address: Arc<str>,
@@ -141,15 +174,17 @@ impl Cluster {
             plan: plan.clone(),
             deadline_ms: u32::try_from(left.as_millis()).unwrap_or(u32::MAX),
             traceparent: context.traceparent().to_owned(),
+            others: others.iter().map(known).collect::<Result<_, Tried>>()?,
         };
         let mut client = self.inner.channels.scans(&address);
         // A read changes nothing: whatever broke, it may be asked again.
-        let replies = client.scan(request).await.map_err(|s| Tried::status(&s, false))?.into_inner();
+        let mut replies = client.scan(request).await.map_err(|s| Tried::status(&s, false))?.into_inner();
         let deadline = context.deadline;
-        let mut scan = Scan { witnesses: Vec::new(), first: None, ended: false, replies, clock, deadline };
-        scan.first = scan.replies.message().await.map_err(|s| Tried::status(&s, false))?;
-        let start = scan.first.as_mut().and_then(|first| first.start.take()).unwrap_or_default();
-        scan.witnesses = start.witnesses.into_iter().map(Witness::from).collect();
+        let mut first = replies.message().await.map_err(|s| Tried::status(&s, false))?;
+        let start = first.as_mut().and_then(|first| first.start.take()).unwrap_or_default();
+        let v1::ScanStart { witnesses, claims, votes } = start;
+        let witnesses = witnesses.into_iter().map(Witness::from).collect();
+        let scan = Scan { witnesses, claims, votes, first, ended: false, replies, clock, deadline };
         if scan.witnesses.iter().map(|witness| witness.shard).ne(shards.iter().copied()) {
             let failure = Failure::new(Code::Unreachable, "an answer did not begin with the witness of each shard");
             return Err(Tried { failure, leader: None });

@@ -55,6 +55,13 @@ impl Claim {
         &self.vote
     }
 
+    /// For whoever confirms it by votes that were told.
+    pub(crate) fn told(&self) -> v1::Claim {
+        let voters = |ids: &BTreeSet<u64>| v1::Voters { replicas: ids.iter().copied().collect() };
+        let (shard, replica, term) = (self.group.group, self.group.from, self.vote.leader_id.term);
+        v1::Claim { shard, replica, term, configurations: self.configs.iter().map(voters).collect() }
+    }
+
     fn is_confirmed(&self) -> bool {
         self.configs.iter().all(|voters| 2 * voters.intersection(&self.held).count() > voters.len())
     }

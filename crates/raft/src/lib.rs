@@ -50,5 +50,5 @@ pub use groups::{GroupSpec, Groups, GroupsConfig, SNAPSHOT_BYTES_PER_SECOND, Tim
 pub use log::{Damage, EntrySpan, LogFigures, LogSettings, SegmentSummary, fuzz_segment, inspect_log};
 pub use machine::{Answer, Applied, Content, Entry, Job, JobError, Machine, Received, View, ViewFile};
 pub use membership::{Members, MembershipError};
-pub use read::{ReadError, Unread};
+pub use read::{ReadError, Reads, Unread};
 pub use snapshot::fuzz_offer;

@@ -1,4 +1,5 @@
-//! Linearizable reads of replicas that lead: of what the machine has applied, once a majority has confirmed the vote.
+//! Linearizable reads of replicas that lead: of what the machine has applied, once a majority has confirmed the vote. Who asks the
+//! majority is the caller's choice: this node, or a client that has business with the others anyhow.
 //!
 //! Never trusts a clock, nor what openraft tells of a commit later than it happens.
 
@@ -17,6 +18,7 @@ use crate::entry;
 use crate::group::{Group, node};
 use crate::groups::GroupSpec;
 use crate::machine::Machine;
+use crate::network::Peers;
 use crate::types::Vote;
 
 /// Why a read has no index.
@@ -33,44 +35,72 @@ pub enum ReadError {
 /// The group that cannot be read, and why.
 pub type Unread = (GroupSpec, ReadError);
 
+/// What has to be confirmed of reads that have begun. Nothing that they saw may be told before it is: by this node, which asks the
+/// others, or by whoever has asked the others for the votes that they hold.
+#[derive(Debug)]
+#[must_use = "a read that nothing confirms is none"]
+pub struct Reads {
+    peers: Arc<Peers>,
+    specs: Vec<GroupSpec>,
+    /// Those of which a majority has to be heard yet.
+    claims: Vec<Claim>,
+    until: Instant,
+}
+
+impl Reads {
+    /// Asks the others, with one call to each node that it takes. Otherwise the first group of which no majority was heard.
+    pub async fn confirmed(self) -> Result<(), Unread> {
+        let Self { peers, specs, claims, until } = self;
+        deadline(&**peers.clock(), until, confirm(&peers, claims)).await.map_err(late(specs[0]))?.map_err(
+            |(id, why)| {
+                let spec = specs.iter().find(|spec| spec.group == id);
+                (*spec.unwrap_or(&specs[0]), ReadError::Unconfirmed(why))
+            },
+        )
+    }
+
+    /// For whoever asks the others: by which votes the groups are led.
+    pub fn claims(&self) -> Vec<v1::Claim> {
+        self.claims.iter().map(Claim::told).collect()
+    }
+}
+
+fn late(spec: GroupSpec) -> impl Fn(Elapsed) -> Unread {
+    move |Elapsed| (spec, ReadError::Unconfirmed("the deadline passed".into()))
+}
+
 impl<M: Machine> Group<M> {
     /// Confirms with a majority that this replica leads, waits until it has applied all that was committed before the call, and
     /// gives that index: a read of the machine from then on is linearizable.
-    pub async fn read_index(&self, at: Instant) -> Result<LogIndex, ReadError> {
+    pub async fn read_index(&self, until: Instant) -> Result<LogIndex, ReadError> {
         let plain = |(_, error)| error;
-        let (indexes, confirming) = Self::read_indexes(std::slice::from_ref(self), at).await.map_err(plain)?;
-        confirming.await.map_err(plain)?;
+        let (indexes, reads) = Self::read(std::slice::from_ref(self), until).await.map_err(plain)?;
+        reads.confirmed().await.map_err(plain)?;
         Ok(indexes[0])
     }
 
-    /// The same for several groups, with one call to each node that it takes: their indexes, which their machines have reached, and what
-    /// confirms them. The machines may be read at once; what they say must not be told before it is confirmed. Otherwise the first group
-    /// that cannot be read, and why.
+    /// The same for several groups: their indexes, which their machines have reached, and what has to be confirmed; until then
+    /// the machines may be read. Otherwise the first group that cannot be read, and why.
     ///
     /// Panics if there are no groups.
-    pub async fn read_indexes(
-        groups: &[Self],
-        at: Instant,
-    ) -> Result<(Vec<LogIndex>, impl Future<Output = Result<(), Unread>> + use<M>), Unread> {
-        let (clock, peers) = (Arc::clone(&groups[0].env().clock), Arc::clone(groups[0].peers()));
+    pub async fn read(groups: &[Self], until: Instant) -> Result<(Vec<LogIndex>, Reads), Unread> {
         let specs: Vec<GroupSpec> = groups.iter().map(Self::spec).collect();
-        let first = specs[0];
-        let late = move |Elapsed| (first, ReadError::Unconfirmed("the deadline passed".into()));
         let is_stale = Mutant::StaleRead.is_planted() && groups.iter().all(Self::is_leader);
         let (indexes, claims): (Vec<_>, Vec<_>) = if is_stale {
             groups.iter().map(|group| (group.status().applied.unwrap_or_default(), None)).unzip()
         } else {
             let read = try_join_all(groups.iter().map(Self::read_point));
-            deadline(&*clock, at, read).await.map_err(late)??.into_iter().unzip()
+            deadline(&*groups[0].env().clock, until, read).await.map_err(late(specs[0]))??.into_iter().unzip()
         };
-        let confirming = async move {
-            let confirmed = confirm(&peers, claims.into_iter().flatten().collect());
-            deadline(&*clock, at, confirmed).await.map_err(late)?.map_err(|(id, why)| {
-                let spec = specs.into_iter().find(|spec| spec.group == id);
-                (spec.unwrap_or(first), ReadError::Unconfirmed(why))
-            })
-        };
-        Ok((indexes, confirming))
+        let claims = claims.into_iter().flatten().collect();
+        Ok((indexes, Reads { peers: Arc::clone(groups[0].peers()), specs, claims, until }))
+    }
+
+    /// The last vote in this replica's log, for whoever has to confirm reads of another one.
+    pub fn held_vote(&self) -> Option<v1::HeldVote> {
+        let vote = entry::decode_vote(&self.log().state().vote?).ok()?.leader_id;
+        let (shard, replica) = (self.spec().group.0, self.spec().replica.0);
+        Some(v1::HeldVote { shard, replica, leader: vote.node_id, term: vote.term })
     }
 
     /// From where on the machine may be read, which it has reached, and what a majority has yet to confirm; nothing if one has.

@@ -1,5 +1,6 @@
 //! Linearizable reads of shards that this node leads: their read indexes, a view of each, and the plan run over them off the
-//! async threads, one shard beside the other. What they answer is merged here: the caller waits for one answer of a node.
+//! async threads, one shard beside the other. What they answer is merged here: the caller waits for one answer of a node. A caller
+//! that asks other nodes as well confirms the reads itself, by the votes that all of them tell.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use meridian_engine::{StoreError, View};
 use meridian_env::{Class, Instant, run};
 use meridian_proto::v1;
 use meridian_query::{Batches, Needed, Plan, execute};
-use meridian_raft::{Group, JobError, ReadError, Unread};
+use meridian_raft::{Group, JobError, ReadError, Reads, Unread};
 use meridian_types::{Code, DatabaseId, Failure, NodeId, ShardId, Witness};
 use tonic::Status;
 
@@ -25,7 +26,7 @@ const INLINE_ROWS_MAX: usize = 1_024;
 const GLANCE_KEYS_MAX: usize = 256;
 
 /// Answers a scan: the witnesses, then batches as the caller takes them. The shards are read while their leaders are confirmed, and
-/// nothing is told before they are.
+/// nothing is told before they are, but what the caller has yet to confirm.
 pub(super) async fn serve(
     node: &Node,
     request: v1::ScanRequest,
@@ -52,16 +53,29 @@ pub(super) async fn serve(
             }
         }
     };
-    let (_, confirming) = Group::read_indexes(&groups, context.deadline).await.map_err(refused)?;
+    let (_, reads) = Group::read(&groups, context.deadline).await.map_err(refused)?;
+    let held = |other: &v1::ShardRef| node.shard(other.shard, other.incarnation).ok()?.held_vote();
+    let votes = request.others.iter().filter_map(held).collect();
     let scans = groups.into_iter().map(|group| scan(node, group, database, Arc::clone(&plan), context.deadline));
+    let scans = try_join_all(scans);
+    let confirmed = |reads: Reads| reads.confirmed().map(move |confirmed| confirmed.map_err(refused));
     // A scan that fails ends nothing: its failure, too, is told only by a leader, and a confirmation that is under way is not dropped.
-    let scans = try_join_all(scans).map(Ok);
-    let (scans, ()) = try_join(scans, confirming.map(|confirmed| confirmed.map_err(refused))).await?;
+    let (scans, claims) = if request.others.is_empty() {
+        let (scans, ()) = try_join(scans.map(Ok), confirmed(reads)).await?;
+        (scans, Vec::new())
+    } else {
+        let (scans, claims) = (scans.await, reads.claims());
+        if scans.is_err() {
+            confirmed(reads).await?;
+        }
+        (scans, claims)
+    };
     let (witnesses, answers): (Vec<Witness>, _) = scans.map_err(plain)?.into_iter().unzip();
     for Witness { shard, index, .. } in &witnesses {
         tracing::debug!(%shard, %index, "reads");
     }
-    let start = v1::Witnesses { witnesses: witnesses.into_iter().map(Into::into).collect() };
+    let witnesses = witnesses.into_iter().map(Into::into).collect();
+    let start = v1::ScanStart { witnesses, claims, votes };
     let answer = Batches::merged(&plan, answers);
     // What a group has beyond its limit is passed over, and nobody has counted it.
     let is_counted = plan.group_limit.is_none();
