@@ -1,5 +1,5 @@
-//! The kernels on the way of a point, each alone: codecs, frames, lines, and the run of a query over one shard. `cargo bench -p
-//! meridian-benches` tells nanoseconds and points a second of each; what they come to together, `engine`, `load` and `queries` tell.
+//! The kernels on the way of a point, each alone: codecs, frames, lines, the series that a query is about, and its run over one
+//! shard. `cargo bench -p meridian-benches` tells nanoseconds and points a second of each; what they come to together, `engine`, `load` and `queries` tell.
 //!
 //! Never measures the making of its own data, and checks what a kernel gives before it is timed.
 
@@ -8,10 +8,13 @@ use std::hint::black_box;
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use meridian_dialect::line_protocol::{self, Heads, Precision};
+use meridian_engine::Engine;
 use meridian_env::Rng;
 use meridian_frame::{Frame, FrameBuilder, codec};
-use meridian_query::{Aggregate, Batch, Column, Merge, Needed, Plan, SeriesRows, Values, Window, execute};
-use meridian_types::{Duration, FieldType, Map, SeriesKey, SeriesNumber, TimeRange, Timestamp, ValueRef};
+use meridian_query::{
+    Aggregate, Batch, Column, MatchOp, Matcher, Merge, Needed, Plan, SeriesRows, Values, Window, execute,
+};
+use meridian_types::{DatabaseId, Duration, FieldType, Map, SeriesKey, SeriesNumber, TimeRange, Timestamp, ValueRef};
 
 /// Values of a column, as many as are encoded together.
 const VALUES: usize = codec::VALUES_MAX;
@@ -20,9 +23,11 @@ const FIELDS: [&str; 10] =
 /// Rows of a frame or a body.
 const ROWS: usize = 1_000;
 const SERIES: u32 = 100;
+/// Series of a shard in which some are looked for.
+const HOSTS: usize = 100_000;
 const STEP_NANOS: i64 = 10_000_000_000;
 
-criterion_group!(kernels, codecs, frames, lines, queries);
+criterion_group!(kernels, codecs, frames, lines, tags, queries);
 criterion_main!(kernels);
 
 /// A walk between 0 and 100 in steps of -2 to 2, as TSBS makes them.
@@ -149,6 +154,43 @@ fn lines(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group(format!("lines of {} bytes", body.len()));
     group.throughput(Throughput::Elements(values.len() as u64));
     group.bench_function("read", |bencher| bencher.iter(|| read(black_box(&body))));
+    group.finish();
+}
+
+/// A shard of many hosts with a row each.
+fn shard() -> Engine {
+    let mut engine = Engine::new(5);
+    let hosts: Vec<usize> = (0..HOSTS).collect();
+    for some in hosts.chunks(ROWS) {
+        let mut builder = FrameBuilder::new();
+        for host in some {
+            let (name, rack) = (format!("host_{host}"), (host % 97).to_string());
+            let key = SeriesKey::from_tags(&mut [("host", &*name), ("rack", &rack), ("region", "eu-west-1")]);
+            let fields = [("user", ValueRef::I64(1))];
+            builder.push("cpu", &key.expect("good tags"), time(0), &fields).expect("it fits");
+        }
+        let frame = Frame::check(builder.finish()).expect("a frame");
+        engine.write(DatabaseId(1), &frame).expect("an empty engine takes it");
+    }
+    engine
+}
+
+fn tags(criterion: &mut Criterion) {
+    let engine = shard();
+    let mut group = criterion.benchmark_group(format!("tags of {HOSTS} series"));
+    for (tag, op, value, found) in [
+        ("host", MatchOp::Eq, "host_777", 1),
+        ("host", MatchOp::Re, "host_77.", 10),
+        ("rack", MatchOp::Re, "7.?", 11_341),
+    ] {
+        let matcher = Matcher::new(tag, op, value).expect("a good pattern");
+        let plan = Plan::builder("cpu", TimeRange::ALL).fields([("user".to_owned(), FieldType::I64)]);
+        let plan = plan.matchers([matcher]).build().expect("a plan");
+        assert_eq!(engine.view(DatabaseId(1), &plan).series(&Needed::of(&plan)).count(), found);
+        group.bench_function(format!("view of {tag}{op}{value}"), |bencher| {
+            bencher.iter(|| engine.view(DatabaseId(1), black_box(&plan)));
+        });
+    }
     group.finish();
 }
 

@@ -46,7 +46,7 @@ impl Engine {
         let measurement = |(name, measurement): (&str, &Measurement)| MeasurementContent {
             name: name.into(),
             columns: measurement.columns().map(|(name, column)| (name.into(), column)).collect(),
-            series: measurement.series().iter().filter_map(|n| self.series[n.0 as usize].clone()).collect(),
+            series: measurement.postings().series().filter_map(|n| self.series[n.0 as usize].clone()).collect(),
         };
         let database = |(id, home): (&DatabaseId, &Database)| DatabaseContent {
             id: *id,

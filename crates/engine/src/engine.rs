@@ -10,7 +10,7 @@ use meridian_types::{DatabaseId, MapHasher, Mutant, SeriesNumber, Timestamp};
 
 use crate::Stats;
 use crate::cut::Cut;
-use crate::series::{Marks, Series};
+use crate::series::{Marks, Series, keys};
 use crate::store::Store;
 use crate::table::Database;
 use crate::tombstone::Tombstone;
@@ -69,7 +69,7 @@ impl Engine {
         self.dropped.insert(database);
         self.tombstones.retain(|tombstone| tombstone.database != database);
         let gone = self.databases.remove(&database).unwrap_or_default();
-        for number in gone.measurements.values().flat_map(|m| m.series()) {
+        for number in gone.measurements.values().flat_map(|m| m.postings().series()) {
             self.series[number.0 as usize] = None;
         }
     }
@@ -83,10 +83,10 @@ impl Engine {
     /// wrote. What is in memory goes at once; what is in files, or on its way there, is hidden until it is compacted.
     pub fn delete(&mut self, index: u64, database: DatabaseId, selection: Selection) {
         let Some(home) = self.databases.get_mut(&database) else { return };
-        for (name, measurement) in &home.measurements {
-            for number in measurement.series() {
+        for (_, measurement) in home.measurements.iter().filter(|(name, _)| selection.is_of(name)) {
+            for number in measurement.postings().matching(&selection.matchers, &keys(&self.series)) {
                 let Some(series) = self.series[number.0 as usize].as_mut() else { continue };
-                if series.overlaps(selection.range) && selection.matches(name, series.key()) {
+                if series.overlaps(selection.range) {
                     let before = series.size();
                     Arc::make_mut(series).remove(selection.range);
                     home.stats.replace(before, series.size());

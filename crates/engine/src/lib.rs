@@ -4,7 +4,7 @@
 //! cut into chunks and blocks is local, and no answer depends on that. The newest rows are in memory, where the log is what
 //! survives a crash; the others are in immutable blocks, which a manifest names.
 //!
-//! The data takes one way through the files: `write` checks a frame and applies it, `table` names what it meets, `rows`
+//! The data takes one way through the files: `write` checks a frame and applies it, `table` names what it meets, `postings` finds it by its tags, `rows`
 //! lays the rows out, `tail` takes them, `chunk` is where a full tail is sorted and becomes immutable, `sealed` what is kept of
 //! it, `cut` takes all of them at one entry, those of series with `few` rows as words, `flush` brings all of it into `block`s,
 //! `compact` makes these fewer. Back out, `read` gathers the parts of one series, `merge` reads them as one, `view` hands
@@ -31,6 +31,7 @@ mod inspect;
 mod manifest;
 mod merge;
 mod names;
+mod postings;
 mod read;
 mod rechunk;
 mod rows;

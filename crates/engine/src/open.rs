@@ -16,7 +16,7 @@ use crate::error::StoreError;
 use crate::flush::Point;
 use crate::manifest::{self, DatabaseState, Manifest};
 use crate::names::Name;
-use crate::series::{Home, Identity, Series};
+use crate::series::{Home, Identity, Series, keys};
 use crate::store::{MANIFEST, Place, block_name, names_name};
 use crate::table::{Database, Measurement};
 use crate::task::{Made, Outcome, Task};
@@ -116,13 +116,13 @@ impl Engine {
         let measurement = measurement.ok_or_else(|| damaged("is of a measurement that the manifest does not list"))?;
         let new_home = || Arc::new(Home { database: name.database, measurement: name.measurement, number });
         let of = measurement.home().cloned().unwrap_or_else(new_home);
-        if measurement.number(&name.key).is_some() {
+        let key_of = keys(&self.series);
+        if measurement.number(&name.key, &key_of).is_some() {
             return Err(damaged("has the key of another one"));
         }
-        let key = Arc::new(name.key);
-        measurement.insert(Arc::clone(&key), number, &of);
-        home.stats.added(&key);
-        let identity = Identity::new(number, key, of);
+        let index_bytes = measurement.insert(&name.key, number, &of, &key_of);
+        home.stats.added(&name.key, index_bytes);
+        let identity = Identity::new(number, name.key, of);
         self.marks.push(&identity);
         self.series.push(Some(Arc::new(Series::new(Arc::new(identity)))));
         Ok(())

@@ -27,12 +27,12 @@ pub(crate) struct Home {
 #[derive(Debug)]
 pub(crate) struct Identity {
     pub(crate) number: SeriesNumber,
-    pub(crate) key: Arc<SeriesKey>,
+    pub(crate) key: SeriesKey,
     pub(crate) home: Arc<Home>,
 }
 
 impl Identity {
-    pub(crate) fn new(number: SeriesNumber, key: Arc<SeriesKey>, home: Arc<Home>) -> Self {
+    pub(crate) fn new(number: SeriesNumber, key: SeriesKey, home: Arc<Home>) -> Self {
         Self { number, key, home }
     }
 
@@ -233,6 +233,11 @@ impl Series {
     pub(crate) fn size(&self) -> Size {
         self.sealed_size + self.tail.size()
     }
+}
+
+/// The keys of series that are there, by number.
+pub(crate) fn keys<'s>(series: &'s [Option<Arc<Series>>]) -> impl Fn(SeriesNumber) -> &'s SeriesKey + Copy {
+    |number| series[number.0 as usize].as_ref().expect("a measurement goes with its series").key()
 }
 
 /// What this process sealed, in columns.

@@ -6,8 +6,8 @@ use meridian_types::SeriesKey;
 
 use crate::series::{Identity, Series};
 
-/// Memory of a series beside its key and its rows: itself, its counts, and its places in the tables.
-const SERIES_BYTES: usize = size_of::<Series>() + size_of::<Identity>() + 104;
+/// Memory of a series beside its key, its tags and its rows: itself, its counts, and its places in the tables.
+const SERIES_BYTES: usize = size_of::<Series>() + size_of::<Identity>() + 72;
 
 /// How much an engine holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -35,10 +35,10 @@ impl Stats {
         self.row_bytes = (self.row_bytes + after.bytes).saturating_sub(before.bytes);
     }
 
-    /// Accounts for a new series without rows.
-    pub(crate) fn added(&mut self, key: &SeriesKey) {
+    /// Accounts for a new series without rows, whose tags take so many bytes in the index.
+    pub(crate) fn added(&mut self, key: &SeriesKey, index_bytes: usize) {
         self.series += 1;
-        self.bytes += (key.as_bytes().len() + SERIES_BYTES) as u64;
+        self.bytes += (key.as_bytes().len() + SERIES_BYTES + index_bytes) as u64;
     }
 }
 

@@ -1,15 +1,17 @@
 //! The names of one database: its measurements, their columns, and which series has which number.
 //!
-//! It must never hold rows, and never shows the order of its hash map: what lists series does so by number or by key.
+//! It must never hold rows, and never shows the order of its hash table: what lists series does so by number or by key.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use hashbrown::HashTable;
 use meridian_frame::Field;
-use meridian_types::{FieldType, Map, MapHasher, SeriesKey, SeriesNumber, Timestamp};
+use meridian_types::{FieldType, MapHasher, SeriesKey, SeriesNumber, Timestamp};
 
 use crate::Stats;
 use crate::manifest::DatabaseState;
+use crate::postings::{Postings, ShortHash};
 use crate::series::Home;
 
 /// One database.
@@ -42,9 +44,10 @@ pub(crate) struct Measurement {
     columns: BTreeMap<Box<str>, Column>,
     /// Of the columns, by number.
     types: Vec<FieldType>,
-    numbers: Map<Arc<SeriesKey>, SeriesNumber>,
-    /// In order of their first appearance, which is the order of their numbers.
-    series: Vec<SeriesNumber>,
+    hasher: MapHasher,
+    /// Of the series, by the hashes of their keys; the keys stand with the series.
+    numbers: HashTable<(ShortHash, SeriesNumber)>,
+    postings: Postings,
     /// Known from the first series on.
     home: Option<Arc<Home>>,
 }
@@ -62,8 +65,9 @@ impl Measurement {
         Self {
             columns: BTreeMap::new(),
             types: Vec::new(),
-            numbers: Map::with_hasher(hasher),
-            series: Vec::new(),
+            hasher,
+            numbers: HashTable::new(),
+            postings: Postings::new(hasher),
             home: None,
         }
     }
@@ -97,15 +101,29 @@ impl Measurement {
         listed
     }
 
-    pub(crate) fn number(&self, key: &SeriesKey) -> Option<SeriesNumber> {
-        self.numbers.get(key).copied()
+    /// The number of the series with this key; `key_of` gives the keys of its series.
+    pub(crate) fn number<'k>(
+        &self,
+        key: &SeriesKey,
+        key_of: &impl Fn(SeriesNumber) -> &'k SeriesKey,
+    ) -> Option<SeriesNumber> {
+        let hash = ShortHash::of(self.hasher, key);
+        let is_it = |(of, number): &(ShortHash, SeriesNumber)| *of == hash && key_of(*number) == key;
+        self.numbers.find(hash.whole(), is_it).map(|(_, number)| *number)
     }
 
-    /// Takes in a new series.
-    pub(crate) fn insert(&mut self, key: Arc<SeriesKey>, number: SeriesNumber, home: &Arc<Home>) {
-        self.numbers.insert(key, number);
-        self.series.push(number);
+    /// Takes in a new series; returns how many bytes its tags take in the index, about.
+    pub(crate) fn insert<'k>(
+        &mut self,
+        key: &SeriesKey,
+        number: SeriesNumber,
+        home: &Arc<Home>,
+        key_of: &impl Fn(SeriesNumber) -> &'k SeriesKey,
+    ) -> usize {
+        let hash = ShortHash::of(self.hasher, key);
+        self.numbers.insert_unique(hash.whole(), (hash, number), |(of, _)| of.whole());
         self.home.get_or_insert_with(|| Arc::clone(home));
+        self.postings.insert(number, key, key_of)
     }
 
     /// Gives a column back its number, as a manifest lists it; `false` if it is not the next one.
@@ -120,9 +138,9 @@ impl Measurement {
         &self.types
     }
 
-    /// All series, by number.
-    pub(crate) fn series(&self) -> &[SeriesNumber] {
-        &self.series
+    /// Its series, and which of them have which tags.
+    pub(crate) fn postings(&self) -> &Postings {
+        &self.postings
     }
 
     /// What its series belong to, once it has one.

@@ -13,6 +13,7 @@ mod even;
 mod files;
 mod narrow;
 mod needed;
+mod tags;
 
 use crate::block::Wanted;
 use crate::{Engine, Stats, View, WriteRefused, Written};

@@ -13,7 +13,7 @@ use crate::block::Wanted;
 use crate::error::StoreError;
 use crate::merge::Merged;
 use crate::read::{Reader, Sources};
-use crate::series::Series;
+use crate::series::{Series, keys};
 use crate::table::Column as Stored;
 
 /// Where the newest rows or values are enough, so much of the end of a series is read at first, and then ever more. The times of
@@ -35,14 +35,15 @@ pub struct View {
 }
 
 impl Engine {
-    /// How many keys [`Engine::view`] looks at.
-    pub fn keys_in_view(&self, database: DatabaseId, plan: &Plan) -> usize {
+    /// Whether [`Engine::view`] looks at no more than so many series and values of tags. Finds that out without looking at them.
+    pub fn is_view_at_most(&self, looks: usize, database: DatabaseId, plan: &Plan) -> bool {
         let measurement = self.databases.get(&database).and_then(|home| home.measurements.get(&*plan.measurement));
-        measurement.map_or(0, |measurement| measurement.series().len())
+        measurement.is_none_or(|m| m.postings().takes_at_most(looks, &plan.matchers, &keys(&self.series)))
     }
 
     /// Takes what the plan needs: the series of its measurement that fulfil its matchers and may have rows in its range.
-    /// Costs a look at each key of the measurement and copies no rows, so that a lock around the engine is held for short.
+    /// Costs a look at these series, and at the values of each tag that a pattern is about; copies no rows, so that a lock around
+    /// the engine is held for short.
     /// A field that has another type here than in the plan has no values.
     pub fn view(&self, database: DatabaseId, plan: &Plan) -> View {
         let measurement = self.databases.get(&database).and_then(|home| home.measurements.get(&*plan.measurement));
@@ -55,10 +56,11 @@ impl Engine {
         let may_have_rows = |series: &Series| !sources.is_empty() || series.overlaps(plan.range);
         let series = measurement
             .filter(|_| range.is_some() && fields.iter().any(Option::is_some))
+            .map(|measurement| measurement.postings().matching(&plan.matchers, &keys(&self.series)))
             .into_iter()
-            .flat_map(|measurement| measurement.series())
+            .flatten()
             .filter_map(|number| self.series[number.0 as usize].as_ref())
-            .filter(|series| may_have_rows(series) && plan.matches(series.key()))
+            .filter(|series| may_have_rows(series))
             .cloned()
             .collect();
         View { range, fields, newest: plan.newest(), series, sources }

@@ -10,7 +10,7 @@ use meridian_types::{Code, DatabaseId, FieldType, Mutant, SeriesKey, SeriesNumbe
 
 use crate::Engine;
 use crate::rows::Rows;
-use crate::series::{Home, Identity, Marks, Series};
+use crate::series::{Home, Identity, Marks, Series, keys};
 use crate::stats::Stats;
 use crate::table::Measurement;
 
@@ -255,16 +255,14 @@ fn number_of(
     (series, marks): (&mut Vec<Option<Arc<Series>>>, &mut Marks),
     stats: &mut Stats,
 ) -> SeriesNumber {
-    if let Some(number) = measurement.number(key) {
+    if let Some(number) = measurement.number(key, &keys(series)) {
         return number;
     }
     let number = SeriesNumber(series.len() as u32); // `check` has left room
     let new_home = || Arc::new(Home { database, measurement: name.into(), number });
     let home = measurement.home().cloned().unwrap_or_else(new_home);
-    let key = Arc::new(key.clone());
-    measurement.insert(Arc::clone(&key), number, &home);
-    stats.added(&key);
-    let identity = Identity::new(number, key, home);
+    stats.added(key, measurement.insert(key, number, &home, &keys(series)));
+    let identity = Identity::new(number, key.clone(), home);
     marks.push(&identity);
     series.push(Some(Arc::new(Series::new(Arc::new(identity)))));
     number

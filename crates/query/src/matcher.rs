@@ -103,6 +103,16 @@ impl Matcher {
         &self.value
     }
 
+    /// The texts that it lists, if it is more than a pattern: with one of them it holds, or, where it is negated, it does not, and
+    /// with every other text it is the other way round.
+    pub fn texts(&self) -> Option<&[String]> {
+        match &self.test {
+            Test::Same => Some(std::slice::from_ref(&self.value)),
+            Test::OneOf(texts) => Some(texts),
+            Test::Pattern(_) => None,
+        }
+    }
+
     /// Whether the series fulfils the condition.
     pub fn matches(&self, key: &SeriesKey) -> bool {
         self.matches_value(key.tag(&self.tag))

@@ -50,9 +50,14 @@ impl Selection {
         if is_plain(op) { Ok(()) } else { Err(SelectionError::Pattern { tag: tag.to_owned(), op }) }
     }
 
+    /// Whether rows of this measurement may be covered.
+    pub fn is_of(&self, measurement: &str) -> bool {
+        self.measurement.as_ref().is_none_or(|name| name == measurement)
+    }
+
     /// Whether rows of this series are covered, where their time is in the range.
     pub fn matches(&self, measurement: &str, key: &SeriesKey) -> bool {
-        self.measurement.as_ref().is_none_or(|name| name == measurement) && self.matchers.iter().all(|m| m.matches(key))
+        self.is_of(measurement) && self.matchers.iter().all(|m| m.matches(key))
     }
 
     /// The selection as bytes for [`Selection::decode`]. Equal selections have equal bytes.

@@ -106,7 +106,14 @@ impl SeriesKey {
 
     /// The value of a tag; a missing tag is the empty string, as in matchers.
     pub fn tag(&self, name: &str) -> &str {
-        self.tags().find(|(k, _)| *k == name).map_or("", |(_, v)| v)
+        let (mut rest, name) = (&*self.0, name.as_bytes());
+        // Only what is found is read as text: an index asks this of each value that it looks up.
+        while let (Some(tag), Some(value)) = (take_bytes(&mut rest), take_bytes(&mut rest)) {
+            if tag == name {
+                return std::str::from_utf8(value).unwrap_or_default();
+            }
+        }
+        ""
     }
 }
 
@@ -140,10 +147,14 @@ fn push_part(bytes: &mut Vec<u8>, part: &str) -> Result<(), KeyError> {
 }
 
 fn take_part<'a>(rest: &mut &'a [u8]) -> Option<&'a str> {
+    take_bytes(rest).and_then(|part| std::str::from_utf8(part).ok())
+}
+
+fn take_bytes<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     let (len, tail) = rest.split_first_chunk::<2>()?;
     let (part, tail) = tail.split_at_checked(usize::from(u16::from_le_bytes(*len)))?;
     *rest = tail;
-    std::str::from_utf8(part).ok()
+    Some(part)
 }
 
 /// Whether a database may be called so: `[A-Za-z_][A-Za-z0-9_.-]{0,63}`.

@@ -22,8 +22,8 @@ use crate::shard::Shard;
 /// Rows that are made into a batch where the call is served: what a handover to the threads for scans costs is more than they do.
 const INLINE_ROWS_MAX: usize = 1_024;
 
-/// To look at so many keys takes no longer than a handover to those threads.
-const GLANCE_KEYS_MAX: usize = 256;
+/// To look at so many series and values of tags takes no longer than a handover to those threads.
+const GLANCE_LOOKS_MAX: usize = 256;
 
 /// Answers a scan: the witnesses, then batches as the caller takes them. The shards are read while their leaders are confirmed, and
 /// nothing is told before they are, but what the caller has yet to confirm.
@@ -136,7 +136,7 @@ async fn scan(
 /// What a plan needs of a shard, if it can be seen at once: nothing is applied meanwhile, and there is not much to look at.
 fn glance(group: &Group<Shard>, database: DatabaseId, plan: &Plan) -> Option<Result<(Witness, View), Failure>> {
     let machine = group.machine().try_read()?;
-    (machine.engine().keys_in_view(database, plan) <= GLANCE_KEYS_MAX).then(|| look(&machine, database, plan))
+    machine.engine().is_view_at_most(GLANCE_LOOKS_MAX, database, plan).then(|| look(&machine, database, plan))
 }
 
 fn look(machine: &Shard, database: DatabaseId, plan: &Plan) -> Result<(Witness, View), Failure> {

@@ -206,6 +206,7 @@ impl Replica {
                 );
             }
             needed::check(&self.engine, database);
+            tags::check(&self.engine, database);
         }
         assert_eq!(hash_of(&self.engine), hash_of(&self.plain));
     }
