@@ -8,13 +8,15 @@ use std::hint::black_box;
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use meridian_dialect::line_protocol::{self, Heads, Precision};
-use meridian_engine::Engine;
-use meridian_env::Rng;
+use meridian_engine::{Engine, Point};
+use meridian_env::{Rng, real};
 use meridian_frame::{Frame, FrameBuilder, codec};
 use meridian_query::{
-    Aggregate, Batch, Column, MatchOp, Matcher, Merge, Needed, Plan, SeriesRows, Values, Window, execute,
+    Aggregate, Batch, Column, CompareOp, Condition, MatchOp, Matcher, Merge, Needed, Plan, SeriesRows, Values, Window, execute,
 };
-use meridian_types::{DatabaseId, Duration, FieldType, Map, SeriesKey, SeriesNumber, TimeRange, Timestamp, ValueRef};
+use meridian_types::{
+    DatabaseId, Duration, FieldType, Map, SeriesKey, SeriesNumber, TimeRange, Timestamp, Value, ValueRef,
+};
 
 /// Values of a column, as many as are encoded together.
 const VALUES: usize = codec::VALUES_MAX;
@@ -26,8 +28,10 @@ const SERIES: u32 = 100;
 /// Series of a shard in which some are looked for.
 const HOSTS: usize = 100_000;
 const STEP_NANOS: i64 = 10_000_000_000;
+const DAY_NANOS: i64 = 86_400_000_000_000;
+const DATABASE: DatabaseId = DatabaseId(1);
 
-criterion_group!(kernels, codecs, frames, lines, tags, queries);
+criterion_group!(kernels, codecs, frames, lines, tags, queries, blocks);
 criterion_main!(kernels);
 
 /// A walk between 0 and 100 in steps of -2 to 2, as TSBS makes them.
@@ -236,4 +240,66 @@ fn queries(criterion: &mut Criterion) {
         group.bench_function("decode and merge", |bencher| bencher.iter(|| merged(black_box(&sent))));
         group.finish();
     }
+}
+
+/// A shard that has three days of some series in blocks.
+fn stored(dir: &std::path::Path, hosts: usize) -> Engine {
+    let env = real::env().expect("a machine");
+    let mut engine = Engine::open(env.disk, dir, "bench", 1).expect("an empty directory");
+    let (rng, rows) = (Rng::from_seed(5), (3 * DAY_NANOS / STEP_NANOS) as usize);
+    for host in 0..hosts {
+        let key = SeriesKey::from_tags(&mut [("host", &*format!("host_{host}"))]).expect("good tags");
+        let walks = FIELDS.map(|_| walk(&rng, rows));
+        for some in (0..rows).collect::<Vec<_>>().chunks(ROWS) {
+            let mut builder = FrameBuilder::new();
+            for row in some {
+                let fields: [_; FIELDS.len()] =
+                    std::array::from_fn(|field| (FIELDS[field], ValueRef::I64(walks[field][*row])));
+                builder.push("cpu", &key, time(*row), &fields).expect("it fits");
+            }
+            let frame = Frame::check(builder.finish()).expect("a frame");
+            engine.write(DATABASE, &frame).expect("nothing refuses it");
+        }
+    }
+    let point = Point { index: 1, mark: Vec::new(), state: Vec::new() };
+    let flush = engine.freeze(point, |_| DAY_NANOS).expect("there are rows");
+    let outcome = flush.run().expect("the disk is fine");
+    engine.install(outcome);
+    engine
+}
+
+/// Queries from files to batches, by what they can leave undecoded.
+fn blocks(criterion: &mut Criterion) {
+    let (dir, hosts) = (tempfile::tempdir().expect("a directory"), 10);
+    let engine = stored(dir.path(), hosts);
+    let all = || FIELDS.iter().map(|name| ((*name).to_owned(), FieldType::I64));
+    let plan = |fields| Plan::builder("cpu", TimeRange::ALL).fields(all().take(fields)).group_by(["host".to_owned()]);
+    let high = || {
+        let condition = Condition { field: FIELDS[0].to_owned(), op: CompareOp::Gt, value: Value::I64(90) };
+        [(condition, FieldType::I64)]
+    };
+    let every =
+        |nanos| Some(Window { every: Duration::from_nanos(nanos).expect("positive"), offset: Duration::default() });
+    let days = |fields| plan(fields).aggregates([Aggregate::Count, Aggregate::Max]).window(every(DAY_NANOS));
+    let mut group = criterion.benchmark_group("blocks");
+    group.throughput(Throughput::Elements((hosts as i64 * 3 * DAY_NANOS / STEP_NANOS) as u64));
+    for (name, plan) in [
+        ("ten columns where one is high", plan(10).conditions(high())),
+        ("the column that is high", plan(1).conditions(high())),
+        ("count and max of ten columns a day", days(10)),
+        ("count and max of a column a day", days(1)),
+        ("max of a column an hour", plan(1).aggregates([Aggregate::Max]).window(every(DAY_NANOS / 24))),
+        ("ten columns raw", plan(10).group_limit(Some(20_000))),
+        ("a column raw", plan(1)),
+    ] {
+        let plan = plan.build().expect("a plan");
+        let run = || {
+            let needed = Needed::of(&plan);
+            let rows = engine.view(DATABASE, &plan).series(&needed).map(|rows| rows.expect("whole files"));
+            execute(&plan, rows, &needed).expect("it is small").map(|batch| batch.len()).sum::<usize>()
+        };
+        assert!(run() > 0);
+        group.bench_function(name, |bencher| bencher.iter(run));
+    }
+    group.finish();
 }

@@ -93,6 +93,16 @@ impl Chunk {
         (!kept.is_empty()).then(|| kept.finish(self.text.clone()))
     }
 
+    /// Those of its rows, in order, with the text of all.
+    pub(crate) fn only(self, rows: &[usize]) -> Self {
+        if rows.len() == self.times.len() {
+            return self;
+        }
+        let times = rows.iter().map(|row| self.times[*row]).collect();
+        let columns = self.columns.iter().map(|column| column.only(rows)).filter(|column| !column.cells.is_empty());
+        Self { times, columns: columns.collect(), text: self.text }
+    }
+
     /// Some of its rows. `is_text` tells of which columns the cells are places in its text.
     pub(crate) fn slice(&self, rows: Range<usize>, is_text: impl Fn(u16) -> bool) -> Self {
         let mut open = Builder::default();
@@ -190,6 +200,18 @@ impl Column {
     /// Whether row `row` has a value.
     pub(crate) fn has(&self, row: usize) -> bool {
         self.present.as_ref().is_none_or(|mask| mask[row / 64] >> (row % 64) & 1 == 1)
+    }
+
+    /// Of some rows, which are in order.
+    fn only(&self, rows: &[usize]) -> Self {
+        if self.present.is_none() {
+            return Self::new(self.number, None, rows.iter().map(|row| self.cells[*row]).collect());
+        }
+        let mut only = Building { number: self.number, ..Building::default() };
+        for (row, cell) in rows.iter().enumerate().filter_map(|(to, row)| Some((to, self.get(*row)?))) {
+            only.set(row, cell);
+        }
+        only.finish(rows.len())
     }
 
     /// The cells of `rows`.

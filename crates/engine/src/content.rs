@@ -10,6 +10,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::Engine;
 use crate::block::Wanted;
+use crate::conditions::Conditions;
 use crate::error::StoreError;
 use crate::merge::Merged;
 use crate::read::{Reader, Sources};
@@ -132,7 +133,7 @@ impl Hash {
         range: TimeRange,
     ) -> Result<(), StoreError> {
         let numbers: Vec<u16> = columns.iter().map(|(_, column)| column.number).collect();
-        let merged = Merged::new(reader.parts(series, range, Wanted::All)?, range, &numbers);
+        let merged = Merged::new(reader.parts(series, range, Wanted::All, &Conditions::default())?, range, &numbers);
         let times = merged.times();
         self.number(times.len() as u64);
         for time in times {

@@ -20,11 +20,6 @@ pub(crate) struct Part {
 }
 
 impl Part {
-    /// Rows of which none is deleted.
-    pub(crate) fn whole(chunk: Arc<Chunk>) -> Self {
-        Self { chunk, hidden: Arc::default() }
-    }
-
     /// The rows inside `range`, deleted or not.
     pub(crate) fn inside(&self, range: TimeRange) -> Range<usize> {
         let times = self.chunk.times();
@@ -81,6 +76,12 @@ impl Merged {
         }
         rows.sort_by_key(|source| source.time); // stable, and linear on parts that follow each other in time
         Self { parts, rows: Rows::Single(rows) }
+    }
+
+    /// All rows of one chunk.
+    pub(crate) fn whole(chunk: Chunk) -> Self {
+        let rows = Rows::Runs(vec![(0, 0..chunk.times().len())]);
+        Self { parts: vec![Part { chunk: Arc::new(chunk), hidden: Arc::default() }], rows }
     }
 
     /// The times of the rows, strictly increasing.

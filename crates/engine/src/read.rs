@@ -7,10 +7,12 @@ use std::sync::Arc;
 use meridian_types::{DatabaseId, TimeRange, Timestamp};
 
 use crate::Engine;
-use crate::block::{Cursor, Wanted};
+use crate::block::{Cursor, Found, Opened, Place, Wanted};
+use crate::conditions::Conditions;
 use crate::cut::Cut;
 use crate::error::StoreError;
 use crate::merge::Part;
+use crate::sealed::{self, Sealed};
 use crate::series::Series;
 use crate::store::Stored;
 use crate::tombstone::{self, Tombstone};
@@ -65,34 +67,75 @@ pub(crate) struct Reader {
     cursors: Vec<Cursor>,
 }
 
+/// Some rows of a series that may be asked for.
+struct Piece {
+    /// First and last time.
+    span: (i64, i64),
+    rows: Rows,
+    hidden: Arc<[TimeRange]>,
+}
+
+/// Where rows are.
+enum Rows {
+    /// In the block of this place.
+    Block(usize, Place),
+    Memory(Sealed),
+}
+
 impl Reader {
     /// All rows of a series that may be inside `range`, in log order, with the wanted columns at least; `head` is the series with
-    /// its rows in memory.
+    /// its rows in memory. Rows that do not fulfil the conditions may be left out.
     pub(crate) fn parts(
         &mut self,
         head: &Series,
         range: TimeRange,
         wanted: Wanted<'_>,
+        conditions: &Conditions,
     ) -> Result<Vec<Part>, StoreError> {
-        let mut parts = Vec::new();
+        let pieces = self.pieces(head, range, wanted)?;
+        let (mut parts, none) = (Vec::with_capacity(pieces.len()), Conditions::default());
+        let alone = if conditions.is_empty() { vec![false; pieces.len()] } else { alone(&pieces) };
+        for (piece, is_alone) in pieces.into_iter().zip(alone) {
+            let conditions = if is_alone { conditions } else { &none };
+            let chunk = match piece.rows {
+                Rows::Memory(Sealed::Columns(chunk)) => Some(chunk),
+                Rows::Memory(Sealed::Encoded(encoded)) => {
+                    let chunk = encoded.open(wanted).and_then(|opened| conditions.select(&opened, wanted));
+                    chunk.map_err(sealed::damaged)?.map(Arc::new)
+                }
+                Rows::Block(at, place) => {
+                    let select = |opened: &Opened<'_>| conditions.select(opened, wanted);
+                    self.cursors[at].open(&place, wanted, select)?.map(Arc::new)
+                }
+            };
+            parts.extend(chunk.map(|chunk| Part { chunk, hidden: piece.hidden }));
+        }
+        Ok(parts)
+    }
+
+    /// Where the rows of a series are that may be inside `range`, in log order.
+    fn pieces(&mut self, head: &Series, range: TimeRange, wanted: Wanted<'_>) -> Result<Vec<Piece>, StoreError> {
+        let mut pieces = Vec::new();
         let Sources { blocks, cut, tombstones } = &self.sources;
-        for (stored, cursor) in blocks.iter().zip(&mut self.cursors) {
-            let chunks = cursor.chunks(head.number(), range, wanted)?;
-            if !chunks.is_empty() {
+        for (at, (stored, cursor)) in blocks.iter().zip(&mut self.cursors).enumerate() {
+            let found = cursor.find(head.number(), range, wanted)?;
+            if !found.is_empty() {
                 let hidden: Arc<[TimeRange]> =
                     tombstone::hidden(tombstones, head.identity(), stored.record.deletes_after()).into();
-                parts.extend(
-                    chunks.into_iter().map(|chunk| Part { chunk: Arc::new(chunk), hidden: Arc::clone(&hidden) }),
-                );
+                pieces.extend(found.into_iter().filter_map(|found| match found {
+                    Found::Lies(place) => {
+                        Some(Piece { span: place.span(), rows: Rows::Block(at, place), hidden: Arc::clone(&hidden) })
+                    }
+                    Found::Read(chunk) => Piece::of(Sealed::Columns(Arc::new(chunk)), &hidden),
+                }));
             }
         }
         if let Some((cut, frozen)) = cut.as_ref().and_then(|cut| Some((cut, cut.series(head.identity())?))) {
             let hidden: Arc<[TimeRange]> = tombstone::hidden(tombstones, head.identity(), cut.last).into();
-            let chunks = frozen.parts(range, wanted).into_iter();
-            parts.extend(chunks.map(|chunk| Part { chunk, hidden: Arc::clone(&hidden) }));
+            pieces.extend(frozen.sealed(range).into_iter().filter_map(|sealed| Piece::of(sealed, &hidden)));
         }
-        parts.extend(head.parts(range, wanted).into_iter().map(Part::whole));
-        Ok(parts)
+        pieces.extend(head.sealed(range).into_iter().filter_map(|sealed| Piece::of(sealed, &Arc::default())));
+        Ok(pieces)
     }
 
     /// The last time of all rows of a series, deleted ones among them.
@@ -104,4 +147,29 @@ impl Reader {
         }
         Ok(spans.into_iter().map(|(_, last)| last).max())
     }
+}
+
+impl Piece {
+    /// `None` if there are no rows.
+    fn of(sealed: Sealed, hidden: &Arc<[TimeRange]>) -> Option<Self> {
+        Some(Self { span: sealed.span()?, rows: Rows::Memory(sealed), hidden: Arc::clone(hidden) })
+    }
+}
+
+/// Which of the pieces overlap no other one, so that each of their rows is a whole row of the series.
+fn alone(pieces: &[Piece]) -> Vec<bool> {
+    let mut order: Vec<usize> = (0..pieces.len()).collect();
+    order.sort_unstable_by_key(|at| pieces[*at].span);
+    let (mut alone, mut before) = (vec![true; pieces.len()], None);
+    for at in order {
+        let (first, last) = pieces[at].span;
+        match before {
+            Some((other, end)) if first <= end => {
+                (alone[at], alone[other]) = (false, false);
+                before = Some(if last > end { (at, last) } else { (other, end) });
+            }
+            _ => before = Some((at, last)),
+        }
+    }
+    alone
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use meridian_types::TimeRange;
 
-use crate::block::{Encoded, Wanted};
+use crate::block::{Encoded, Flaw, Wanted};
 use crate::chunk::Chunk;
 use crate::error::StoreError;
 use crate::stats::Size;
@@ -46,10 +46,10 @@ impl Sealed {
     pub(crate) fn chunk(&self, wanted: Wanted<'_>) -> Result<Arc<Chunk>, StoreError> {
         match self {
             Self::Columns(chunk) => Ok(Arc::clone(chunk)),
-            Self::Encoded(encoded) => match encoded.decode(wanted) {
-                Ok(chunk) => Ok(Arc::new(chunk)),
-                Err(flaw) => Err(StoreError::Damaged(format!("a chunk whose checksum is right: {flaw}"))),
-            },
+            Self::Encoded(encoded) => {
+                let chunk = encoded.open(wanted).and_then(|opened| opened.decode(wanted));
+                chunk.map(Arc::new).map_err(damaged)
+            }
         }
     }
 
@@ -59,4 +59,9 @@ impl Sealed {
             Self::Encoded(encoded) => encoded.size(),
         }
     }
+}
+
+/// What is wrong with a chunk that has no place in a file any more.
+pub(crate) fn damaged(flaw: Flaw) -> StoreError {
+    StoreError::Damaged(format!("a chunk whose checksum is right: {flaw}"))
 }

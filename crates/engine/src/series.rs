@@ -120,7 +120,7 @@ impl Series {
         }
         self.seal();
         let kept = std::mem::take(&mut self.sealed).into_iter().filter_map(|sealed| match sealed.overlaps(range) {
-            true => columns(&sealed, Wanted::All).without(range).map(|chunk| Sealed::Columns(Arc::new(chunk))),
+            true => columns(&sealed).without(range).map(|chunk| Sealed::Columns(Arc::new(chunk))),
             false => Some(sealed),
         });
         self.sealed = kept.collect();
@@ -201,12 +201,7 @@ impl Series {
         self.tail.overlaps(range) || self.sealed.iter().any(|chunk| chunk.overlaps(range))
     }
 
-    /// Everything that may be inside `range`, in log order, with the wanted columns at least; what is open comes as a copy.
-    pub(crate) fn parts(&self, range: TimeRange, wanted: Wanted<'_>) -> Vec<Arc<Chunk>> {
-        self.sealed(range).iter().map(|sealed| columns(sealed, wanted)).collect()
-    }
-
-    /// The same, encoded where it is.
+    /// Everything that may be inside `range`, in log order, encoded where it is; what is open comes as a copy.
     pub(crate) fn sealed(&self, range: TimeRange) -> Vec<Sealed> {
         let open = self.tail.overlaps(range).then(|| Sealed::Columns(Arc::new(Chunk::seal(&self.tail))));
         self.sealed.iter().filter(|sealed| sealed.overlaps(range)).cloned().chain(open).collect()
@@ -241,6 +236,6 @@ pub(crate) fn keys<'s>(series: &'s [Option<Arc<Series>>]) -> impl Fn(SeriesNumbe
 }
 
 /// What this process sealed, in columns.
-fn columns(sealed: &Sealed, wanted: Wanted<'_>) -> Arc<Chunk> {
-    sealed.chunk(wanted).expect("what this process has encoded it can decode")
+fn columns(sealed: &Sealed) -> Arc<Chunk> {
+    sealed.chunk(Wanted::All).expect("what this process has encoded it can decode")
 }

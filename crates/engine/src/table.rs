@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use hashbrown::HashTable;
 use meridian_frame::Field;
-use meridian_types::{FieldType, MapHasher, SeriesKey, SeriesNumber, Timestamp};
+use meridian_types::{FieldType, MapHasher, SeriesKey, SeriesNumber, Timestamp, Value};
 
 use crate::Stats;
 use crate::manifest::DatabaseState;
@@ -58,6 +58,19 @@ pub(crate) struct Column {
     /// Given in order of first appearance in the measurement, from 0.
     pub(crate) number: u16,
     pub(crate) field_type: FieldType,
+}
+
+impl Column {
+    /// The value that a cell of it stands for, unless that is text.
+    pub(crate) fn value(self, cell: u64) -> Option<Value> {
+        match self.field_type {
+            FieldType::F64 => Some(Value::F64(f64::from_bits(cell))),
+            FieldType::I64 => Some(Value::I64(cell.cast_signed())),
+            FieldType::U64 => Some(Value::U64(cell)),
+            FieldType::Bool => Some(Value::Bool(cell != 0)),
+            FieldType::Str => None,
+        }
+    }
 }
 
 impl Measurement {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use meridian_frame::{Frame, FrameBuilder};
-use meridian_query::{CompareOp, Condition, MatchOp, Matcher, Needed, Plan, SeriesRows};
+use meridian_query::{MatchOp, Matcher, Needed, Plan, SeriesRows};
 use meridian_types::{
     Code, DatabaseId, FieldType, SeriesKey, SeriesNumber, TimeRange, Timestamp, Value, ValueRef, limits,
 };
@@ -11,11 +11,11 @@ use proptest::prelude::*;
 
 mod even;
 mod files;
+mod known;
 mod narrow;
 mod needed;
 mod tags;
 
-use crate::block::Wanted;
 use crate::{Engine, Stats, View, WriteRefused, Written};
 
 const D1: DatabaseId = DatabaseId(1);
@@ -126,7 +126,7 @@ impl Model {
     }
 }
 
-/// The points of an answer, after checking the form that every answer has.
+/// The points of an answer to a plan without conditions, after checking the form that every answer has.
 fn points(plan: &Plan, view: View) -> BTreeMap<Point, Value> {
     let mut all = BTreeMap::new();
     let mut seen = Vec::new();
@@ -172,19 +172,14 @@ fn plan() -> impl Strategy<Value = Plan> {
     ];
     let matchers = prop::collection::vec(prop::sample::select(ops.to_vec()), 0..2);
     let span = prop_oneof![Just(None), (-12_i64..16, 1_i64..20).prop_map(Some)];
-    // The engine reads their fields, and leaves it to the run which rows fulfil them.
-    let condition = (0_u8..9)
-        .prop_map(|f| (Condition { field: field_name(f), op: CompareOp::NotEq, value: value(f, 0) }, field_type(f)));
-    let conditions = prop::collection::vec(condition, 0..3);
     let fields = prop::collection::btree_set(0_u8..150, 1..40);
-    (0_u8..2, span, fields, matchers, conditions).prop_map(|(m, span, fields, matchers, conditions)| {
+    (0_u8..2, span, fields, matchers).prop_map(|(m, span, fields, matchers)| {
         let range = span.map_or(TimeRange::ALL, |(start, len)| TimeRange::new(at(start), at(start + len)).unwrap());
         // Most fields are drawn low; the others ask for what is rarely there.
         let fields = fields.into_iter().map(|f| if f % 2 == 0 { f } else { f % 7 });
         let fields: BTreeMap<String, FieldType> = fields.map(|f| (field_name(f), field_type(f))).collect();
         let matchers = matchers.into_iter().map(|(op, value)| Matcher::new("host", op, value).unwrap());
-        let plan = Plan::builder(format!("m{m}"), range).fields(fields).matchers(matchers);
-        plan.conditions(conditions).build().unwrap()
+        Plan::builder(format!("m{m}"), range).fields(fields).matchers(matchers).build().unwrap()
     })
 }
 
@@ -394,7 +389,7 @@ fn long_texts_fill_a_chunk_before_its_rows_do() {
     for (row, time) in rows.times.iter().enumerate() {
         assert_eq!(column.value(row), Some(Value::Str(texts[usize::try_from(-time).unwrap()].clone())));
     }
-    assert!(engine.series[0].as_ref().unwrap().parts(TimeRange::ALL, Wanted::All).len() >= 3, "cut by bytes");
+    assert!(engine.series[0].as_ref().unwrap().sealed(TimeRange::ALL).len() >= 3, "cut by bytes");
 }
 
 #[test]

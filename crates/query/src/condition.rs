@@ -7,7 +7,7 @@ use std::cmp::Ordering;
 use meridian_types::{FieldType, Value};
 
 use crate::rows::Values;
-use crate::{Column, Plan, SeriesRows};
+use crate::{Column, Known, Plan, SeriesRows};
 
 /// How a value is compared. Numbers are sent: never renumber.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -78,18 +78,41 @@ impl Condition {
     }
 
     /// Takes the rows out of `kept` whose values do not fulfil the condition.
-    fn narrow(&self, column: &Column, kept: &mut [bool]) {
+    pub fn narrow(&self, column: &Column, kept: &mut [bool]) {
         match (column, &self.value) {
-            (Column::Bool(values), Value::Bool(literal)) => compare(self.op, values, literal, kept),
+            (Column::Bool(values), Value::Bool(literal)) => Test::Compare(self.op, *literal).narrow(values, kept),
             (Column::Str(values), Value::Str(literal)) => compare(self.op, values, literal.as_str(), kept),
-            (Column::F64(values), literal) => compare_numbers(self.op, values, float(literal), kept),
+            (Column::F64(values), literal) => Test::of(self.op, float(literal)).narrow(values, kept),
             (Column::I64(values), literal) => {
-                compare_numbers(self.op, values, whole(literal, i64::MIN, i64::MAX), kept);
+                Test::of(self.op, whole(literal, i64::MIN, i64::MAX)).narrow(values, kept);
             }
             (Column::U64(values), literal) => {
-                compare_numbers(self.op, values, whole(literal, u64::MIN, u64::MAX), kept);
+                Test::of(self.op, whole(literal, u64::MIN, u64::MAX)).narrow(values, kept);
             }
             (column, _) => unreachable!("a plan was built with {self:?} on type {}", column.field_type()),
+        }
+    }
+
+    /// Whether a value may fulfil the condition of which nothing but this is known. Where it says no, [`Condition::narrow`] leaves no row.
+    pub fn may_hold(&self, known: &Known) -> bool {
+        if known.has_nan() && self.op == CompareOp::NotEq {
+            return true;
+        }
+        if known.numbers == 0 {
+            return false;
+        }
+        match (&known.min, &known.max, &self.value) {
+            (Value::Bool(min), Value::Bool(max), Value::Bool(literal)) => {
+                Test::Compare(self.op, *literal).may_hold(*min, *max)
+            }
+            (Value::F64(min), Value::F64(max), literal) => Test::of(self.op, float(literal)).may_hold(*min, *max),
+            (Value::I64(min), Value::I64(max), literal) => {
+                Test::of(self.op, whole(literal, i64::MIN, i64::MAX)).may_hold(*min, *max)
+            }
+            (Value::U64(min), Value::U64(max), literal) => {
+                Test::of(self.op, whole(literal, u64::MIN, u64::MAX)).may_hold(*min, *max)
+            }
+            _ => true,
         }
     }
 }
@@ -166,22 +189,49 @@ fn whole<T: TryFrom<i128>>(literal: &Value, least: T, most: T) -> Option<(T, Ord
     })
 }
 
-/// Compares with a number that stands next to `nearest`, on the side that is told, or is NaN.
-fn compare_numbers<T: PartialOrd>(
-    op: CompareOp,
-    values: &Values<T>,
-    nearest: Option<(T, Ordering)>,
-    kept: &mut [bool],
-) {
-    use CompareOp::{Eq, Ge, Gt, Le, Lt, NotEq};
-    match (nearest, op) {
-        (Some((literal, Ordering::Equal)), _) => compare(op, values, &literal, kept),
-        (_, NotEq) => values.narrow(kept, |_| true),
-        (None, _) | (_, Eq) => kept.fill(false),
-        (Some((below, Ordering::Less)), Lt | Le) => compare(Le, values, &below, kept),
-        (Some((below, Ordering::Less)), Gt | Ge) => compare(Gt, values, &below, kept),
-        (Some((above, Ordering::Greater)), Lt | Le) => compare(Lt, values, &above, kept),
-        (Some((above, Ordering::Greater)), Gt | Ge) => compare(Ge, values, &above, kept),
+/// A comparison whose literal has the type of the values.
+enum Test<T> {
+    /// Every value fulfils it.
+    Always,
+    Never,
+    Compare(CompareOp, T),
+}
+
+impl<T: PartialOrd + Copy> Test<T> {
+    /// Compares with a number that stands next to `nearest`, on the side that is told, or is NaN.
+    fn of(op: CompareOp, nearest: Option<(T, Ordering)>) -> Self {
+        use CompareOp::{Eq, Ge, Gt, Le, Lt, NotEq};
+        match (nearest, op) {
+            (Some((literal, Ordering::Equal)), _) => Self::Compare(op, literal),
+            (_, NotEq) => Self::Always,
+            (None, _) | (_, Eq) => Self::Never,
+            (Some((below, Ordering::Less)), Lt | Le) => Self::Compare(Le, below),
+            (Some((below, Ordering::Less)), Gt | Ge) => Self::Compare(Gt, below),
+            (Some((above, Ordering::Greater)), Lt | Le) => Self::Compare(Lt, above),
+            (Some((above, Ordering::Greater)), Gt | Ge) => Self::Compare(Ge, above),
+        }
+    }
+
+    fn narrow(self, values: &Values<T>, kept: &mut [bool]) {
+        match self {
+            Self::Always => values.narrow(kept, |_| true),
+            Self::Never => kept.fill(false),
+            Self::Compare(op, literal) => compare(op, values, &literal, kept),
+        }
+    }
+
+    /// Whether a value fulfils it that is `min`, `max` or may lie between them.
+    fn may_hold(self, min: T, max: T) -> bool {
+        match self {
+            Self::Always => true,
+            Self::Never => false,
+            Self::Compare(CompareOp::Lt, literal) => min < literal,
+            Self::Compare(CompareOp::Le, literal) => min <= literal,
+            Self::Compare(CompareOp::Gt, literal) => max > literal,
+            Self::Compare(CompareOp::Ge, literal) => max >= literal,
+            Self::Compare(CompareOp::Eq, literal) => min <= literal && literal <= max,
+            Self::Compare(CompareOp::NotEq, literal) => min != literal || max != literal,
+        }
     }
 }
 

@@ -32,6 +32,7 @@ pub(crate) enum Flaw {
 }
 
 const SHORT: Flaw = Flaw::Layout("it is cut short");
+const LEFT_OVER: Flaw = Flaw::Layout("bytes are left over");
 
 /// Which columns of a chunk are decoded; the others are passed over.
 #[derive(Clone, Copy, Debug)]
@@ -150,46 +151,63 @@ pub(super) fn length(bytes: usize) -> io::Result<u32> {
     u32::try_from(bytes).map_err(too_large)
 }
 
-/// Reads the body of a chunk of one series of so many rows and columns.
-pub(super) fn decode(bytes: &[u8], rows: usize, columns: usize, wanted: Wanted<'_>) -> Result<Decoded, Flaw> {
-    let decoded = decode_rows(bytes, (Rows::OfOne, rows), columns, wanted)?;
-    match decoded.chunk.times().is_sorted_by(|a, b| a < b) {
-        true => Ok(decoded),
-        false => Err(Flaw::Layout("its times do not increase")),
-    }
+/// The body of a chunk that was read, of which columns are decoded as it turns out that they are needed.
+#[derive(Debug)]
+pub(super) struct Body<'a> {
+    whose: Rows,
+    rows: usize,
+    /// Encoding and bytes.
+    times: (u8, &'a [u8]),
+    /// Of the columns that may be needed.
+    heads: Vec<Head<'a>>,
 }
 
-/// Reads the body of a chunk, and leaves it to the caller to look at the order of its times.
-pub(super) fn decode_rows(
-    mut bytes: &[u8],
-    (whose, rows): (Rows, usize),
-    columns: usize,
-    wanted: Wanted<'_>,
-) -> Result<Decoded, Flaw> {
-    if !(1..=CHUNK_ROWS_MAX).contains(&rows) {
-        return Err(Flaw::Layout("its number of rows is none that a chunk can have"));
-    }
-    let encoding = take_u8(&mut bytes)?;
-    let mut times = Vec::new();
-    codec::decode_i64(encoding, take_counted(&mut bytes)?, rows, &mut times)?;
-    let mut texts = Texts::default();
-    let mut taken: Vec<Column> = Vec::new();
-    let (mut known, mut last) = (Vec::new(), None);
-    for _ in 0..columns {
-        let head = take_head(&mut bytes, whose, rows)?;
-        if last.replace(head.number).is_some_and(|last| last >= head.number) {
-            return Err(Flaw::Layout("its columns are not sorted"));
+impl<'a> Body<'a> {
+    /// Reads a body of so many rows and columns up to the values, which are decoded later, at most those that are wanted.
+    pub(super) fn open(
+        mut bytes: &'a [u8],
+        (whose, rows): (Rows, usize),
+        columns: usize,
+        wanted: Wanted<'_>,
+    ) -> Result<Self, Flaw> {
+        if !(1..=CHUNK_ROWS_MAX).contains(&rows) {
+            return Err(Flaw::Layout("its number of rows is none that a chunk can have"));
         }
-        if wanted.has(head.number) {
+        let times = (take_u8(&mut bytes)?, take_counted(&mut bytes)?);
+        let (mut heads, mut last) = (Vec::new(), None);
+        for _ in 0..columns {
+            let head = take_head(&mut bytes, whose, rows)?;
+            if last.replace(head.number).is_some_and(|last| last >= head.number) {
+                return Err(Flaw::Layout("its columns are not sorted"));
+            }
+            if wanted.has(head.number) {
+                heads.push(head);
+            }
+        }
+        if bytes.is_empty() { Ok(Self { whose, rows, times, heads }) } else { Err(LEFT_OVER) }
+    }
+
+    /// The times, and those of the columns that are wanted now.
+    pub(super) fn decode(&self, wanted: Wanted<'_>) -> Result<Decoded, Flaw> {
+        let mut times = Vec::new();
+        codec::decode_i64(self.times.0, self.times.1, self.rows, &mut times)?;
+        if self.whose == Rows::OfOne && !times.is_sorted_by(|a, b| a < b) {
+            return Err(Flaw::Layout("its times do not increase"));
+        }
+        let (mut texts, mut taken, mut known) = (Texts::default(), Vec::new(), Vec::new());
+        for head in self.heads.iter().filter(|head| wanted.has(head.number)) {
             let cells = take_cells(head.field_type, head.encoding, head.values, head.count, &mut texts)?;
-            taken.push(Column::new(head.number, head.present, cells));
-            known.push((head.field_type, head.statistics));
+            taken.push(Column::new(head.number, head.present.clone(), cells));
+            known.push((head.field_type, head.statistics.clone()));
         }
+        Ok(Decoded { chunk: Chunk::from_parts(times.into(), taken.into(), texts.text.into()), columns: known })
     }
-    if !bytes.is_empty() {
-        return Err(Flaw::Layout("bytes are left over"));
+
+    /// A column that may be needed, if the chunk has it.
+    pub(super) fn head(&self, number: u16) -> Option<&Head<'a>> {
+        let place = self.heads.binary_search_by_key(&number, |head| head.number).ok()?;
+        Some(&self.heads[place])
     }
-    Ok(Decoded { chunk: Chunk::from_parts(times.into(), taken.into(), texts.text.into()), columns: known })
 }
 
 /// How many values a body of so many rows and columns has, without decoding them.
@@ -200,25 +218,26 @@ pub(super) fn points(mut bytes: &[u8], (whose, rows): (Rows, usize), columns: us
     for _ in 0..columns {
         points += take_head(&mut bytes, whose, rows)?.count as u32; // at most CHUNK_ROWS_MAX in each of 2^16 columns
     }
-    if bytes.is_empty() { Ok(points) } else { Err(Flaw::Layout("bytes are left over")) }
+    if bytes.is_empty() { Ok(points) } else { Err(LEFT_OVER) }
 }
 
 /// Tries any bytes as a body, of one series or of several: the first four say how many rows and columns there are.
 pub(super) fn decode_any(mut bytes: &[u8]) -> Result<Decoded, Flaw> {
     let (rows, columns) = (take_u16(&mut bytes)?, take_u16(&mut bytes)?);
     let _ = Shared::decode(bytes, rows.into(), columns.into(), Wanted::All);
-    decode(bytes, rows.into(), columns.into(), Wanted::All)
+    Body::open(bytes, (Rows::OfOne, rows.into()), columns.into(), Wanted::All)?.decode(Wanted::All)
 }
 
 /// A column that is not decoded.
-struct Head<'a> {
+#[derive(Debug)]
+pub(super) struct Head<'a> {
     number: u16,
-    field_type: FieldType,
+    pub(super) field_type: FieldType,
     encoding: u8,
     present: Option<Box<[u64]>>,
     /// Its values.
-    count: usize,
-    statistics: Option<Statistics>,
+    pub(super) count: usize,
+    pub(super) statistics: Option<Statistics>,
     values: &'a [u8],
 }
 

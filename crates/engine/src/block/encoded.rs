@@ -9,6 +9,7 @@ use meridian_types::{FieldType, TimeRange};
 
 use super::body::{self, Flaw, Rows, Wanted};
 use super::layout::Slot;
+use super::opened::Opened;
 use crate::chunk::Chunk;
 use crate::stats::Size;
 use crate::tail::overlaps;
@@ -48,12 +49,10 @@ impl Encoded {
         Ok(Self { time_min, time_max, rows, columns, points, body: body.into() })
     }
 
-    pub(crate) fn decode(&self, wanted: Wanted<'_>) -> Result<Chunk, Flaw> {
-        let chunk = body::decode(&self.body, self.rows.into(), self.columns.into(), wanted)?.chunk;
-        match chunk.span() == Some(self.span()) {
-            true => Ok(chunk),
-            false => Err(Flaw::Layout("the times of this chunk are not those of the directory")),
-        }
+    /// As it is before its columns are decoded, of which no others will be asked for than those wanted.
+    pub(crate) fn open(&self, wanted: Wanted<'_>) -> Result<Opened<'_>, Flaw> {
+        let Self { time_min, time_max, rows, columns, .. } = *self;
+        Opened::new(&self.body, &Slot { time_min, time_max, rows, columns, bytes: 0 }, wanted)
     }
 
     pub(super) fn body(&self) -> &[u8] {

@@ -2,7 +2,8 @@
 //! `docs/formats/block.md`.
 //!
 //! The data takes one way: `writer` lays chunks out as `body` says, `layout` holds the parts of fixed size around them,
-//! `reader` finds and reads the chunks of a series again, through a `window`; series with few rows have a chunk that is `shared`; a `walk` goes through all
+//! `reader` finds and reads the chunks of a series again, through a `window`, and hands them on
+//! `opened`, before they are decoded; series with few rows have a chunk that is `shared`; a `walk` goes through all
 //! of them; what need not be decoded stays `encoded`. Blocks are written and read in jobs that may wait for a disk.
 //!
 //! It must never rewrite a byte, know which block is newer than another, or give bytes whose checksum it did not compare.
@@ -12,6 +13,7 @@ mod body;
 mod encoded;
 mod layout;
 mod meta;
+mod opened;
 mod reader;
 mod shared;
 mod statistics;
@@ -23,15 +25,14 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-pub(crate) use body::Wanted;
+pub(crate) use body::{Flaw, Wanted};
 pub(crate) use encoded::Encoded;
 pub(crate) use meta::BlockMeta;
-pub(crate) use reader::{Block, Cursor};
+pub(crate) use opened::Opened;
+pub(crate) use reader::{Block, Cursor, Found, Place};
 pub(crate) use shared::SharedRows;
 pub(crate) use walk::Walk;
 pub(crate) use writer::{BlockWriter, Piece};
-
-use body::Flaw;
 
 /// Rows of one chunk.
 pub(crate) const CHUNK_ROWS_MAX: usize = meridian_frame::codec::VALUES_MAX;

@@ -10,8 +10,9 @@ use std::sync::Arc;
 use meridian_env::{Disk, File, Open};
 use meridian_types::{SeriesNumber, TimeRange};
 
-use super::body::{self, Decoded, Flaw, Wanted};
+use super::body::{Flaw, Wanted};
 use super::layout::{self, ENTRY_BYTES, Entry, FOOTER_BYTES, Footer, HEADER_BYTES, Index, Slot};
+use super::opened::Opened;
 use super::shared::Shared;
 use super::window::Window;
 use super::{BlockError, BlockMeta, meta};
@@ -108,7 +109,8 @@ impl Block {
                 }
                 seen.series += 1;
                 self.visit(&entry, TimeRange::ALL, &mut window, |offset, slot, content| {
-                    let decoded = self.chunk(offset, content, slot, Wanted::All)?;
+                    let decoded = Opened::new(content, slot, Wanted::All).and_then(|one| one.decode_known(Wanted::All));
+                    let decoded = decoded.map_err(|flaw| self.damaged(offset, flaw))?;
                     seen.points += decoded.points();
                     if decoded.statistics_are_right() {
                         return Ok(());
@@ -158,35 +160,34 @@ impl Block {
         window: &mut Window,
         mut take: impl FnMut(u64, &Slot, &[u8]) -> Result<(), BlockError>,
     ) -> Result<(), BlockError> {
+        for place in self.places(entry, range, window)? {
+            take(place.offset, &place.slot, self.content(&place, window)?)?;
+        }
+        Ok(())
+    }
+
+    /// Where the chunks of an entry are that overlap `range`.
+    fn places(&self, entry: &Entry, range: TimeRange, window: &mut Window) -> Result<Vec<Place>, BlockError> {
         let whole = entry.bytes <= SERIES_READ_WHOLE_BYTES;
         let front = self.read(window, entry.offset, if whole { entry.bytes } else { entry.directory_bytes() })?;
         let directory = &front[..entry.directory_bytes() as usize];
         let slots = layout::take_directory(self.meta.number, entry, directory)
             .ok_or_else(|| self.damaged(entry.offset, Flaw::Layout("this is not the directory of its series")))?;
+        // What the slots say sums up to what the entry says, which lies before the index.
         let mut offset = entry.offset + entry.directory_bytes();
-        for slot in slots {
-            let bytes = u64::from(slot.bytes);
-            if overlaps(slot.time_min, slot.time_max, range) {
-                // What the slots say sums up to what the entry says, which lies before the index.
-                let part = self.read(window, offset, bytes)?;
-                let content = layout::unseal(self.meta.number, offset, part);
-                let content =
-                    content.ok_or_else(|| self.damaged(offset, Flaw::Layout("the checksum of this chunk differs")))?;
-                take(offset, &slot, content)?;
-            }
-            offset += bytes;
-        }
-        Ok(())
+        let places = slots.into_iter().map(|slot| {
+            let place = Place { offset, slot };
+            offset += u64::from(slot.bytes);
+            place
+        });
+        Ok(places.filter(|place| overlaps(place.slot.time_min, place.slot.time_max, range)).collect())
     }
 
-    fn chunk(&self, offset: u64, content: &[u8], slot: &Slot, wanted: Wanted<'_>) -> Result<Decoded, BlockError> {
-        let decoded = body::decode(content, slot.rows.into(), slot.columns.into(), wanted)
-            .map_err(|flaw| self.damaged(offset, flaw))?;
-        let times = decoded.chunk.times();
-        if (times.first(), times.last()) != (Some(&slot.time_min), Some(&slot.time_max)) {
-            return Err(self.damaged(offset, Flaw::Layout("the times of this chunk are not those of the directory")));
-        }
-        Ok(decoded)
+    /// What the checksum of a chunk covers, once it was compared.
+    fn content<'w>(&self, place: &Place, window: &'w mut Window) -> Result<&'w [u8], BlockError> {
+        let part = self.read(window, place.offset, place.slot.bytes.into())?;
+        let content = layout::unseal(self.meta.number, place.offset, part);
+        content.ok_or_else(|| self.damaged(place.offset, Flaw::Layout("the checksum of this chunk differs")))
     }
 
     /// The wanted columns of the chunk of an entry that several series share.
@@ -231,6 +232,27 @@ impl Block {
     }
 }
 
+/// Where a chunk of one series is.
+#[derive(Debug)]
+pub(crate) struct Place {
+    offset: u64,
+    slot: Slot,
+}
+
+impl Place {
+    /// First and last time.
+    pub(crate) fn span(&self) -> (i64, i64) {
+        (self.slot.time_min, self.slot.time_max)
+    }
+}
+
+/// A chunk of one series that was found.
+#[derive(Debug)]
+pub(crate) enum Found {
+    Lies(Place),
+    Read(Chunk),
+}
+
 /// Reads some series of a block. Asked in increasing order of their numbers, it reads each page of the index, and each chunk that
 /// several of them share, once.
 #[derive(Debug)]
@@ -244,24 +266,33 @@ pub(crate) struct Cursor {
 }
 
 impl Cursor {
-    /// The wanted columns of the chunks of one series that overlap `range`, in order of time; none if the block has no such series.
-    pub(crate) fn chunks(
+    /// The chunks of one series that overlap `range`, in order of time; none if the block has no such series. One that series share is
+    /// read at once, with the wanted columns.
+    pub(crate) fn find(
         &mut self,
         series: SeriesNumber,
         range: TimeRange,
         wanted: Wanted<'_>,
-    ) -> Result<Vec<Chunk>, BlockError> {
+    ) -> Result<Vec<Found>, BlockError> {
         let Some(entry) = self.entry_in(series, range)? else { return Ok(Vec::new()) };
         if entry.is_shared() {
             let chunk = self.shared(&entry, wanted)?.chunk_of(series);
-            return Ok(chunk.into_iter().filter(|chunk| chunk.overlaps(range)).collect());
+            return Ok(chunk.into_iter().filter(|chunk| chunk.overlaps(range)).map(Found::Read).collect());
         }
-        let (mut chunks, block) = (Vec::new(), Arc::clone(&self.block));
-        block.visit(&entry, range, &mut self.window, |offset, slot, content| {
-            chunks.push(block.chunk(offset, content, slot, wanted)?.chunk);
-            Ok(())
-        })?;
-        Ok(chunks)
+        let places = self.block.places(&entry, range, &mut self.window)?;
+        Ok(places.into_iter().map(Found::Lies).collect())
+    }
+
+    /// Reads a chunk of this block, and what `take` makes of it, which decodes no other columns than those wanted.
+    pub(crate) fn open<T>(
+        &mut self,
+        place: &Place,
+        wanted: Wanted<'_>,
+        take: impl FnOnce(&Opened<'_>) -> Result<T, Flaw>,
+    ) -> Result<T, BlockError> {
+        let content = self.block.content(place, &mut self.window)?;
+        let taken = Opened::new(content, &place.slot, wanted).and_then(|opened| take(&opened));
+        taken.map_err(|flaw| self.block.damaged(place.offset, flaw))
     }
 
     /// First and last time of the rows of one series, if the block has it.

@@ -11,7 +11,7 @@ use meridian_frame::codec;
 use meridian_types::{FieldType, SeriesNumber};
 
 use super::CHUNK_ROWS_MAX;
-use super::body::{self, Decoded, Flaw, Rows, Wanted};
+use super::body::{self, Body, Decoded, Flaw, Rows, Wanted};
 use crate::chunk::{Builder, Chunk};
 use crate::few::FewRows;
 
@@ -30,7 +30,7 @@ impl Shared {
     /// Reads the body of a shared chunk of so many rows and columns.
     pub(super) fn decode(mut bytes: &[u8], rows: usize, columns: usize, wanted: Wanted<'_>) -> Result<Self, Flaw> {
         let numbers = take_numbers(&mut bytes, rows)?;
-        let decoded = body::decode_rows(bytes, (Rows::OfSeveral, rows), columns, wanted)?;
+        let decoded = Body::open(bytes, (Rows::OfSeveral, rows), columns, wanted)?.decode(wanted)?;
         let rows = numbers.iter().zip(decoded.chunk.times());
         match rows.is_sorted_by(|a, b| a < b) && !decoded.chunk.times().is_empty() {
             true => Ok(Self { numbers, decoded }),

@@ -188,3 +188,80 @@ proptest! {
         }
     }
 }
+
+/// All that is to be known of a column.
+fn known(column: &Column) -> Known {
+    let values: Vec<Value> = (0..column.len()).filter_map(|row| column.value(row)).collect();
+    let total = |a: &Value, b: &Value| match (a, b) {
+        (Value::F64(a), Value::F64(b)) => a.total_cmp(b),
+        (Value::Bool(a), Value::Bool(b)) => a.cmp(b),
+        _ => order(a, b).expect("whole numbers"),
+    };
+    let is_nan = |value: &Value| matches!(value, Value::F64(v) if v.is_nan());
+    let mut numbers: Vec<Value> = values.iter().filter(|v| !is_nan(v)).cloned().collect();
+    numbers.sort_by(total);
+    let end = |value: Option<&Value>| value.cloned().unwrap_or(Value::Bool(false));
+    let (min, max) = (end(numbers.first()), end(numbers.last()));
+    Known { count: values.len() as u64, numbers: numbers.len() as u64, min, max }
+}
+
+fn is_left(condition: &Condition, column: &Column) -> bool {
+    let mut kept = vec![true; column.len()];
+    condition.narrow(column, &mut kept);
+    kept.contains(&true)
+}
+
+/// Literals out of the column are those that stand next to its ends.
+fn column_and_literal() -> impl Strategy<Value = (Column, Value)> {
+    let alone = prop::collection::vec(prop::option::of(any::<bool>()), 0..4).prop_map(|values| {
+        let literal = Value::Bool(values.len() % 2 == 0);
+        (Column::Bool(values.into_iter().collect()), literal)
+    });
+    let near = (numbers(), any::<prop::sample::Index>(), -1_i8..2).prop_map(|(column, row, by)| {
+        let literal = (!column.is_empty()).then(|| column.value(row.index(column.len()))).flatten();
+        let literal = match literal {
+            Some(Value::I64(v)) => Value::I64(v.saturating_add(by.into())),
+            Some(Value::U64(v)) => Value::U64(v.saturating_add_signed(by.into())),
+            Some(Value::F64(v)) => Value::F64(v + f64::from(by) / 4.0),
+            _ => Value::I64(0),
+        };
+        (column, literal)
+    });
+    prop_oneof![4 => (numbers(), number()), 4 => near, 1 => alone]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4_000))]
+    #[test]
+    fn what_cannot_hold_leaves_no_row((column, literal) in column_and_literal()) {
+        let known = known(&column);
+        for op in CompareOp::ALL {
+            let condition = Condition { field: "f".into(), op, value: literal.clone() };
+            let (left, may) = (is_left(&condition, &column), condition.may_hold(&known));
+            prop_assert!(may || !left, "{} {:?} of {:?}", op, literal, known);
+            // Exact but for one value that may or may not be there.
+            prop_assert!(left == may || op == CompareOp::Eq, "{} {:?} of {:?}", op, literal, known);
+        }
+    }
+}
+
+#[test]
+fn what_may_be_equal_lies_between_the_ends() {
+    let known = |min, max| Known { count: 2, numbers: 2, min, max };
+    let equal = |value, known: &Known| Condition { field: "f".into(), op: CompareOp::Eq, value }.may_hold(known);
+    let whole = known(Value::I64(2), Value::I64(4));
+    for (literal, may) in [
+        (Value::F64(1.0), false),
+        (Value::F64(2.0), true),
+        (Value::F64(2.5), false),
+        (Value::U64(3), true),
+        (Value::U64(5), false),
+        (Value::U64(u64::MAX), false),
+        (Value::F64(f64::NAN), false),
+    ] {
+        assert_eq!(equal(literal.clone(), &whole), may, "{literal:?}");
+    }
+    let floats = known(Value::F64(-0.0), Value::F64(EXACT as f64 * 4.0));
+    assert!(equal(Value::F64(0.0), &floats) && equal(Value::I64(EXACT), &floats));
+    assert!(!equal(Value::I64(EXACT + 1), &floats), "no float is that");
+}
