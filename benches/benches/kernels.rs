@@ -205,6 +205,7 @@ fn series(rows: usize) -> Vec<SeriesRows> {
         key: SeriesKey::from_tags(&mut [("host", &*format!("host_{host}"))]).expect("good tags"),
         times: (0..rows).map(|row| time(row).nanos()).collect(),
         columns: FIELDS.iter().map(|_| Some(Column::I64(Values::dense(walk(&rng, rows))))).collect(),
+        known: Vec::new(),
     };
     (0..10).map(one).collect()
 }

@@ -10,11 +10,11 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::Engine;
 use crate::block::Wanted;
-use crate::conditions::Conditions;
 use crate::error::StoreError;
 use crate::merge::Merged;
 use crate::read::{Reader, Sources};
 use crate::series::Series;
+use crate::shortcuts::Shortcuts;
 use crate::table::{Column, Database, Measurement};
 
 /// The logical content of an engine at one moment, to be hashed elsewhere. Pins the files, and makes writes copy the open rows
@@ -133,7 +133,8 @@ impl Hash {
         range: TimeRange,
     ) -> Result<(), StoreError> {
         let numbers: Vec<u16> = columns.iter().map(|(_, column)| column.number).collect();
-        let merged = Merged::new(reader.parts(series, range, Wanted::All, &Conditions::default())?, range, &numbers);
+        let merged =
+            Merged::new(reader.parts(series, range, Wanted::All, &Shortcuts::default())?.rows, range, &numbers);
         let times = merged.times();
         self.number(times.len() as u64);
         for time in times {

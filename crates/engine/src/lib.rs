@@ -7,8 +7,8 @@
 //! The data takes one way through the files: `write` checks a frame and applies it, `table` names what it meets, `postings` finds it by its tags, `rows`
 //! lays the rows out, `tail` takes them, `chunk` is where a full tail is sorted and becomes immutable, `sealed` what is kept of
 //! it, `cut` takes all of them at one entry, those of series with `few` rows as words, `flush` brings all of it into `block`s,
-//! `compact` makes these fewer. Back out, `read` gathers the parts of one series, less what does not fulfil the `conditions` of a
-//! query, `merge` reads them as one, `view` hands
+//! `compact` makes these fewer. Back out, `read` gathers the parts of one series by the `shortcuts` that a query allows, less what does
+//! not fulfil its `conditions`, `merge` reads them as one, `view` hands
 //! that to queries and `content` to the comparison of replicas. `manifest` says which files there are, `store` keeps them,
 //! `open` makes an engine of them.
 //!
@@ -39,6 +39,7 @@ mod rechunk;
 mod rows;
 mod sealed;
 mod series;
+mod shortcuts;
 mod stats;
 mod store;
 mod table;

@@ -4,17 +4,20 @@
 
 use std::sync::Arc;
 
+use meridian_query::KnownRows;
 use meridian_types::{DatabaseId, TimeRange, Timestamp};
 
 use crate::Engine;
 use crate::block::{Cursor, Found, Opened, Place, Wanted};
-use crate::conditions::Conditions;
+use crate::chunk::contains;
 use crate::cut::Cut;
 use crate::error::StoreError;
 use crate::merge::Part;
 use crate::sealed::{self, Sealed};
 use crate::series::Series;
+use crate::shortcuts::{Shortcuts, Taken};
 use crate::store::Stored;
+use crate::tail::overlaps;
 use crate::tombstone::{self, Tombstone};
 
 /// What a database has besides its head, as of one moment. Pins the files.
@@ -82,33 +85,46 @@ enum Rows {
     Memory(Sealed),
 }
 
+/// What was read of one series.
+#[derive(Debug, Default)]
+pub(crate) struct Parts {
+    /// In log order.
+    pub(crate) rows: Vec<Part>,
+    /// Of rows that are not among those.
+    pub(crate) known: Vec<KnownRows>,
+}
+
 impl Reader {
-    /// All rows of a series that may be inside `range`, in log order, with the wanted columns at least; `head` is the series with
-    /// its rows in memory. Rows that do not fulfil the conditions may be left out.
+    /// All rows of a series that may be inside `range`, with the wanted columns at least; `head` is the series with its rows in
+    /// memory. Where `shortcuts` lead to the same answer, they are taken.
     pub(crate) fn parts(
         &mut self,
         head: &Series,
         range: TimeRange,
         wanted: Wanted<'_>,
-        conditions: &Conditions,
-    ) -> Result<Vec<Part>, StoreError> {
+        shortcuts: &Shortcuts,
+    ) -> Result<Parts, StoreError> {
         let pieces = self.pieces(head, range, wanted)?;
-        let (mut parts, none) = (Vec::with_capacity(pieces.len()), Conditions::default());
-        let alone = if conditions.is_empty() { vec![false; pieces.len()] } else { alone(&pieces) };
+        let (mut parts, none) = (Parts::default(), Shortcuts::default());
+        let alone = if shortcuts.is_empty() { vec![false; pieces.len()] } else { alone(&pieces) };
         for (piece, is_alone) in pieces.into_iter().zip(alone) {
-            let conditions = if is_alone { conditions } else { &none };
-            let chunk = match piece.rows {
-                Rows::Memory(Sealed::Columns(chunk)) => Some(chunk),
+            let (shortcuts, are_all_there) = (if is_alone { shortcuts } else { &none }, piece.is_whole(range));
+            let take = |opened: &Opened<'_>| shortcuts.take(opened, wanted, are_all_there);
+            let taken = match piece.rows {
+                Rows::Memory(Sealed::Columns(chunk)) => {
+                    parts.rows.push(Part { chunk, hidden: piece.hidden });
+                    continue;
+                }
                 Rows::Memory(Sealed::Encoded(encoded)) => {
-                    let chunk = encoded.open(wanted).and_then(|opened| conditions.select(&opened, wanted));
-                    chunk.map_err(sealed::damaged)?.map(Arc::new)
+                    encoded.open(wanted).and_then(|opened| take(&opened)).map_err(sealed::damaged)?
                 }
-                Rows::Block(at, place) => {
-                    let select = |opened: &Opened<'_>| conditions.select(opened, wanted);
-                    self.cursors[at].open(&place, wanted, select)?.map(Arc::new)
-                }
+                Rows::Block(at, place) => self.cursors[at].open(&place, wanted, take)?,
             };
-            parts.extend(chunk.map(|chunk| Part { chunk, hidden: piece.hidden }));
+            match taken {
+                Taken::Rows(chunk) => parts.rows.push(Part { chunk: Arc::new(chunk), hidden: piece.hidden }),
+                Taken::Known(known) => parts.known.push(known),
+                Taken::Nothing => {}
+            }
         }
         Ok(parts)
     }
@@ -153,6 +169,13 @@ impl Piece {
     /// `None` if there are no rows.
     fn of(sealed: Sealed, hidden: &Arc<[TimeRange]>) -> Option<Self> {
         Some(Self { span: sealed.span()?, rows: Rows::Memory(sealed), hidden: Arc::clone(hidden) })
+    }
+
+    /// Whether all of its rows are inside `range`, and none is deleted.
+    fn is_whole(&self, range: TimeRange) -> bool {
+        let (first, last) = self.span;
+        let is_hidden = self.hidden.iter().any(|hidden| overlaps(first, last, *hidden));
+        contains(range, first) && contains(range, last) && !is_hidden
     }
 }
 

@@ -131,7 +131,8 @@ fn points(plan: &Plan, view: View) -> BTreeMap<Point, Value> {
     let mut all = BTreeMap::new();
     let mut seen = Vec::new();
     for rows in view.series(&Needed::of(plan)) {
-        let SeriesRows { key, times, columns } = rows.expect("whole files");
+        let SeriesRows { key, times, columns, known } = rows.expect("whole files");
+        assert!(known.is_empty(), "raw rows have their values");
         assert!(!seen.contains(&key), "a series comes once");
         assert!(times.is_sorted_by(|a, b| a < b), "one row a timestamp, by time: {times:?}");
         assert_eq!(columns.len(), plan.read_fields().count());

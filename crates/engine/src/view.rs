@@ -13,8 +13,9 @@ use crate::block::Wanted;
 use crate::conditions::Conditions;
 use crate::error::StoreError;
 use crate::merge::Merged;
-use crate::read::{Reader, Sources};
+use crate::read::{Parts, Reader, Sources};
 use crate::series::{Series, keys};
+use crate::shortcuts::Shortcuts;
 use crate::table::Column as Stored;
 
 /// Where the newest rows or values are enough, so much of the end of a series is read at first, and then ever more. The times of
@@ -28,8 +29,8 @@ pub struct View {
     range: Option<TimeRange>,
     /// One for each field that the plan reads; `None` if the measurement has no such field of that type.
     fields: Vec<Option<Stored>>,
-    /// On columns that there are; those on others are left to the run.
-    conditions: Conditions,
+    /// With the conditions on columns that there are; those on others are left to the run.
+    shortcuts: Shortcuts,
     /// What of each series is enough.
     newest: Option<Newest>,
     /// In order of their numbers.
@@ -58,7 +59,8 @@ impl Engine {
             .conditions
             .iter()
             .filter_map(|(condition, field_type)| Some((stored(&condition.field, *field_type)?, condition.clone())));
-        let conditions = Conditions::new(conditions.collect());
+        let whole = plan.whole().map(|whole| (whole, fields.clone()));
+        let shortcuts = Shortcuts { conditions: Conditions::new(conditions.collect()), whole };
         let range = self.after_cutoff(database, plan.range);
         let sources = self.sources(database, range.unwrap_or(plan.range));
         let may_have_rows = |series: &Series| !sources.is_empty() || series.overlaps(plan.range);
@@ -71,7 +73,7 @@ impl Engine {
             .filter(|series| may_have_rows(series))
             .cloned()
             .collect();
-        View { range, fields, conditions, newest: plan.newest(), series, sources }
+        View { range, fields, shortcuts, newest: plan.newest(), series, sources }
     }
 }
 
@@ -84,13 +86,14 @@ impl View {
     /// The rows of each series, in order of the series' numbers: sorted by time, those of one time merged by field, the
     /// later in the log winning; inside the plan's range, with the fields that it reads. Rows and series that have none of these
     /// fields are left out, and those of times that are not `needed` any more. Of a plan that wants the newest rows or values,
-    /// older rows are left out, too, and of one under conditions rows that do not fulfil them may be. The work of reading happens as the iterator goes, one series at a time. After an error there is no
-    /// answer: what came before it is a part.
+    /// older rows are left out, too, and of one under conditions rows that do not fulfil them may be. Rows of which aggregates need
+    /// no values may come without. The work of reading happens as the iterator goes, one series at a time. After an error there is
+    /// no answer: what came before it is a part.
     pub fn series(self, needed: &Needed) -> impl Iterator<Item = Result<SeriesRows, StoreError>> {
-        let Self { range, fields, conditions, newest, series, sources } = self;
+        let Self { range, fields, shortcuts, newest, series, sources } = self;
         let mut numbers: Vec<u16> = fields.iter().flatten().map(|column| column.number).collect();
         numbers.sort_unstable();
-        let mut asked = Asked { reader: sources.reader(), fields, numbers, conditions };
+        let mut asked = Asked { reader: sources.reader(), fields, numbers, shortcuts };
         series.into_iter().filter_map(move |series| {
             let range = needed.within(range?)?;
             let rows = match newest {
@@ -108,16 +111,17 @@ struct Asked {
     fields: Vec<Option<Stored>>,
     /// Of these columns, in order.
     numbers: Vec<u16>,
-    conditions: Conditions,
+    shortcuts: Shortcuts,
 }
 
 impl Asked {
     fn rows(&mut self, series: &Series, range: TimeRange) -> Result<Option<SeriesRows>, StoreError> {
-        let parts = self.reader.parts(series, range, Wanted::Only(&self.numbers), &self.conditions)?;
-        let merged = Merged::new(parts, range, &self.numbers);
+        let Parts { rows, known } = self.reader.parts(series, range, Wanted::Only(&self.numbers), &self.shortcuts)?;
+        let merged = Merged::new(rows, range, &self.numbers);
         let times = merged.times();
         let columns = || self.fields.iter().map(|field| field.and_then(|stored| merged.values(stored))).collect();
-        Ok((!times.is_empty()).then(|| SeriesRows { key: series.key().clone(), columns: columns(), times }))
+        let is_empty = times.is_empty() && known.is_empty();
+        Ok((!is_empty).then(|| SeriesRows { key: series.key().clone(), columns: columns(), times, known }))
     }
 
     /// The end of a series: as much as it takes until that is enough, or all.

@@ -10,7 +10,7 @@ use meridian_types::{FieldType, Mutant, SeriesKey, Value};
 use crate::exact_sum::ExactSum;
 use crate::rows::Values;
 use crate::wire::{DecodeError, Reader, put_bytes};
-use crate::{Aggregate, Column, SeriesRows};
+use crate::{Aggregate, Column, Known, KnownRows, SeriesRows};
 
 /// What a value column of a plan holds.
 #[derive(Clone, Copy, Debug)]
@@ -49,10 +49,20 @@ pub(crate) struct Edge {
 
 /// Rows of one series in one window.
 #[derive(Debug)]
-pub(crate) struct Run<'a> {
-    pub(crate) series: &'a SeriesRows,
-    pub(crate) key: &'a Arc<SeriesKey>,
-    pub(crate) rows: Range<usize>,
+pub(crate) enum Run<'a> {
+    Rows(&'a SeriesRows, Range<usize>),
+    /// Without their values.
+    Known(&'a KnownRows),
+}
+
+impl Run<'_> {
+    /// Whether any field has a value in any of the rows.
+    pub(crate) fn has_value(&self) -> bool {
+        match self {
+            Self::Rows(series, rows) => series.has_value(rows.clone()),
+            Self::Known(rows) => rows.columns.iter().any(Option::is_some),
+        }
+    }
 }
 
 /// An integer sum that its type cannot hold.
@@ -74,10 +84,36 @@ impl Cell {
         }
     }
 
+    /// Takes some rows of the series of this key.
+    pub(crate) fn absorb(&mut self, kind: Kind, key: &Arc<SeriesKey>, run: &Run<'_>) {
+        match run {
+            Run::Rows(series, rows) => self.absorb_rows(kind, key, series, rows.clone()),
+            Run::Known(rows) => {
+                if let Some(known) = &rows.columns[kind.field] {
+                    self.merge(kind, Self::of_known(kind, key, rows, known));
+                }
+            }
+        }
+    }
+
+    /// The state after rows of which this is known, which must be enough for it.
+    fn of_known(kind: Kind, key: &Arc<SeriesKey>, rows: &KnownRows, known: &Known) -> Self {
+        let edge = |time, value: &Value| Edge { time, key: Arc::clone(key), value: value.clone() };
+        let has_numbers = known.numbers > 0;
+        match (kind.aggregate, known.sum, &known.ends) {
+            (Some(Aggregate::Count), ..) => Self::Count(known.count),
+            (Some(Aggregate::Sum | Aggregate::Mean), Some(sum), _) => Self::Whole { sum, count: known.numbers },
+            (Some(Aggregate::Min), ..) => Self::Extreme(has_numbers.then(|| known.min.clone())),
+            (Some(Aggregate::Max), ..) => Self::Extreme(has_numbers.then(|| known.max.clone())),
+            (Some(Aggregate::First), _, Some((first, _))) => Self::Edge(Some(edge(rows.first, first))),
+            (Some(Aggregate::Last), _, Some((_, last))) => Self::Edge(Some(edge(rows.last, last))),
+            _ => unreachable!("not known is what {kind:?} takes: {known:?}"),
+        }
+    }
+
     /// Takes the values of some rows.
-    pub(crate) fn absorb(&mut self, kind: Kind, run: &Run<'_>) {
-        let Some(column) = &run.series.columns[kind.field] else { return };
-        let rows = run.rows.clone();
+    fn absorb_rows(&mut self, kind: Kind, key: &Arc<SeriesKey>, series: &SeriesRows, rows: Range<usize>) {
+        let Some(column) = &series.columns[kind.field] else { return };
         match (&mut *self, column) {
             (Self::Count(count), column) => {
                 let twice = Mutant::CountTwice.is_planted() && rows.len() > 1;
@@ -99,7 +135,7 @@ impl Cell {
                 let found = |row: &usize| column.has_number(*row);
                 let row = if kind.aggregate == Some(Aggregate::First) { rows.find(found) } else { rows.rfind(found) };
                 let edge = row.and_then(|row| {
-                    Some(Edge { time: run.series.times[row], key: Arc::clone(run.key), value: column.value(row)? })
+                    Some(Edge { time: series.times[row], key: Arc::clone(key), value: column.value(row)? })
                 });
                 self.merge(kind, Self::Edge(edge));
             }

@@ -146,6 +146,7 @@ impl<'a> Filter<'a> {
         if self.conditions.is_empty() {
             return rows;
         }
+        assert!(rows.known.is_empty(), "series {:?}: conditions look at single rows", rows.key);
         let mut kept = vec![true; rows.times.len()];
         for (condition, column) in &self.conditions {
             match &rows.columns[*column] {

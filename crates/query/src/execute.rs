@@ -118,17 +118,16 @@ fn aggregate(
     let mut windows = Windows::default();
     for series in series {
         let (group, key) = (plan.group_of(&series.key), Arc::new(series.key.clone()));
-        for (label, rows) in runs(plan, &series.times) {
+        for (label, run) in runs(plan, &series) {
             let order = plan.flip(label);
             // Of windows that are needed, none is dropped: enough others come before a dropped one, and always will.
             let full = windows.count as u64 >= keep;
             let out = full && windows.last().is_some_and(|last| (&group, order) > last);
-            if out || !series.has_value(rows.clone()) {
+            if out || !run.has_value() {
                 continue;
             }
             let cells = windows.cells(&group, order, &kinds);
-            let run = Run { series: &series, key: &key, rows };
-            cells.iter_mut().zip(&kinds).for_each(|(cell, kind)| cell.absorb(*kind, &run));
+            cells.iter_mut().zip(&kinds).for_each(|(cell, kind)| cell.absorb(*kind, &key, &run));
             if windows.count as u64 > keep {
                 windows.pop_last();
             }
@@ -198,16 +197,18 @@ impl Windows {
     }
 }
 
-/// Cuts rows into their windows: label and rows of each.
-fn runs<'a>(plan: &'a Plan, times: &'a [i64]) -> impl Iterator<Item = (i64, Range<usize>)> + 'a {
-    let mut start = 0;
-    std::iter::from_fn(move || {
+/// Cuts the rows of a series into windows: label and some rows of each.
+fn runs<'a>(plan: &'a Plan, series: &'a SeriesRows) -> impl Iterator<Item = (i64, Run<'a>)> {
+    let known = series.known.iter().map(|rows| (plan.window_around(rows.first).0, Run::Known(rows)));
+    let (times, mut start) = (&series.times, 0);
+    let rows = std::iter::from_fn(move || {
         let (label, end) = plan.window_around(*times.get(start)?);
         // At least the row at `start`, so that times out of range cannot make it stand still.
         let rows = start..start + 1 + times[start + 1..].iter().take_while(|t| **t < end).count();
         start = rows.end;
-        Some((label, rows))
-    })
+        Some((label, Run::Rows(series, rows)))
+    });
+    known.chain(rows)
 }
 
 fn raw(
@@ -294,6 +295,7 @@ struct Source {
 
 impl Source {
     fn new(plan: &Plan, series: SeriesRows) -> Self {
+        assert!(series.known.is_empty(), "series {:?}: raw rows have their values", series.key);
         Self {
             group: plan.group_of(&series.key),
             key: Arc::new(series.key),

@@ -45,7 +45,7 @@ pub use batch::{BATCH_BYTES_MAX, BATCH_ROWS_MAX, Batch, ROW_BYTES_MAX};
 pub use batches::Batches;
 pub use condition::{CompareOp, Condition};
 pub use execute::{ExecError, execute};
-pub use known::Known;
+pub use known::{Known, KnownRows, Whole};
 pub use matcher::{MatchOp, Matcher};
 pub use merge::{Merge, Row, Tags};
 pub use needed::Needed;

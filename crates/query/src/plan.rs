@@ -5,7 +5,7 @@ use meridian_types::{Code, Duration, FieldType, SeriesKey, TimeRange, Timestamp,
 
 use crate::cell::Kind;
 use crate::wire::DecodeError;
-use crate::{Aggregate, Condition, Matcher};
+use crate::{Aggregate, Condition, Matcher, Whole};
 
 /// Matchers of one plan.
 pub const MATCHERS_MAX: usize = 64;
@@ -102,6 +102,11 @@ impl Plan {
         }
         let is_last = self.aggregates.iter().all(|a| *a == Aggregate::Last);
         (self.window.is_none() && is_last).then_some(Newest::Values)
+    }
+
+    /// What answers need no single rows of; `None` if this one does.
+    pub fn whole(&self) -> Option<Whole> {
+        Whole::of(self)
     }
 
     /// What a run reads: the fields asked for, then those that only conditions look at, each once.

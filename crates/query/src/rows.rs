@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use meridian_types::{FieldType, SeriesKey, Value};
 
+use crate::KnownRows;
+
 macro_rules! each {
     ($column:expr, $values:ident => $do:expr) => {
         match $column {
@@ -26,6 +28,9 @@ pub struct SeriesRows {
     pub times: Vec<i64>,
     /// One for each of [`crate::Plan::read_fields`]; as long as `times`, of the field's type. `None`: no value of that field.
     pub columns: Vec<Option<Column>>,
+    /// Other rows, of which nothing else is told: of aggregates without conditions only, and for each as much as they take. Each lie
+    /// inside one window, and none between or at the times of others.
+    pub known: Vec<KnownRows>,
 }
 
 impl SeriesRows {
@@ -45,7 +50,10 @@ impl SeriesRows {
 
     /// Asserts what the engine promises, before anything relies on it; `read` are the fields of the columns.
     pub(crate) fn assert_fits(&self, read: &[(&str, FieldType)]) {
-        assert_eq!(self.columns.len(), read.len(), "series {:?} has a column for each field", self.key);
+        let columns = std::iter::once(self.columns.len()).chain(self.known.iter().map(|rows| rows.columns.len()));
+        for columns in columns {
+            assert_eq!(columns, read.len(), "series {:?} has a column for each field", self.key);
+        }
         for (column, (name, field_type)) in self.columns.iter().zip(read) {
             let Some(column) = column else { continue };
             assert_eq!(column.len(), self.times.len(), "series {:?}, field {name:?}: one value a row", self.key);

@@ -153,6 +153,7 @@ impl World {
             key: key.clone(),
             times: rows.iter().map(|(time, _)| *time).collect(),
             columns: columns(&rows),
+            known: Vec::new(),
         });
         series.collect()
     }

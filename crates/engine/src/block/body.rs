@@ -203,6 +203,10 @@ impl<'a> Body<'a> {
         Ok(Decoded { chunk: Chunk::from_parts(times.into(), taken.into(), texts.text.into()), columns: known })
     }
 
+    pub(super) fn rows(&self) -> usize {
+        self.rows
+    }
+
     /// A column that may be needed, if the chunk has it.
     pub(super) fn head(&self, number: u16) -> Option<&Head<'a>> {
         let place = self.heads.binary_search_by_key(&number, |head| head.number).ok()?;

@@ -24,6 +24,11 @@ impl<'a> Opened<'a> {
         Ok(Self { body, span: (slot.time_min, slot.time_max) })
     }
 
+    /// First and last time.
+    pub(crate) fn span(&self) -> (i64, i64) {
+        self.span
+    }
+
     /// The columns that are wanted now.
     pub(crate) fn decode(&self, wanted: Wanted<'_>) -> Result<Chunk, Flaw> {
         Ok(self.decode_known(wanted)?.chunk)
@@ -47,12 +52,10 @@ impl<'a> Opened<'a> {
     pub(crate) fn known(&self, column: Column) -> Option<Known> {
         let head = self.body.head(column.number).filter(|head| head.field_type == column.field_type)?;
         let seen = head.statistics.as_ref()?;
+        let (count, numbers) = (head.count as u64, u64::from(seen.numbers));
         let value = |cell| column.value(cell);
-        Some(Known {
-            count: head.count as u64,
-            numbers: seen.numbers.into(),
-            min: value(seen.min)?,
-            max: value(seen.max)?,
-        })
+        let has_ends = count == self.body.rows() as u64 && numbers == count;
+        let ends = if has_ends { Some((value(seen.first)?, value(seen.last)?)) } else { None };
+        Some(Known { count, numbers, min: value(seen.min)?, max: value(seen.max)?, ends, sum: seen.sum })
     }
 }

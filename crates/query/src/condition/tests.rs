@@ -20,6 +20,7 @@ fn left(op: CompareOp, literal: Value, column: Column) -> Vec<i64> {
         key: SeriesKey::default(),
         times: (0..rows as i64).collect(),
         columns: vec![Some(column.clone())],
+        known: Vec::new(),
     };
     let SeriesRows { times, columns, .. } = Filter::new(&plan).apply(series);
     let values = columns[0].as_ref().expect("it was there");
@@ -108,8 +109,12 @@ fn a_field_without_any_value_fulfils_nothing_and_columns_of_conditions_are_cut_o
     let read = [("a", FieldType::F64), ("b", FieldType::I64), ("c", FieldType::I64)];
     assert_eq!(plan.read_fields().collect::<Vec<_>>(), read);
     let integers = |values: [i64; 3]| Some(Column::I64(values.into_iter().map(Some).collect()));
-    let series =
-        |c| SeriesRows { key: SeriesKey::default(), times: vec![5, 6, 7], columns: vec![None, integers([0, 1, 2]), c] };
+    let series = |c| SeriesRows {
+        key: SeriesKey::default(),
+        times: vec![5, 6, 7],
+        columns: vec![None, integers([0, 1, 2]), c],
+        known: Vec::new(),
+    };
     let found = Filter::new(&plan).apply(series(integers([0, 0, 1])));
     assert_eq!((found.times, found.columns), (vec![6], vec![None, Some(Column::I64(Values::from_iter([Some(1)])))]));
     assert_eq!(Filter::new(&plan).apply(series(None)).times, [] as [i64; 0]);
@@ -202,7 +207,7 @@ fn known(column: &Column) -> Known {
     numbers.sort_by(total);
     let end = |value: Option<&Value>| value.cloned().unwrap_or(Value::Bool(false));
     let (min, max) = (end(numbers.first()), end(numbers.last()));
-    Known { count: values.len() as u64, numbers: numbers.len() as u64, min, max }
+    Known { count: values.len() as u64, numbers: numbers.len() as u64, min, max, ends: None, sum: None }
 }
 
 fn is_left(condition: &Condition, column: &Column) -> bool {
@@ -247,7 +252,7 @@ proptest! {
 
 #[test]
 fn what_may_be_equal_lies_between_the_ends() {
-    let known = |min, max| Known { count: 2, numbers: 2, min, max };
+    let known = |min, max| Known { count: 2, numbers: 2, min, max, ends: None, sum: None };
     let equal = |value, known: &Known| Condition { field: "f".into(), op: CompareOp::Eq, value }.may_hold(known);
     let whole = known(Value::I64(2), Value::I64(4));
     for (literal, may) in [

@@ -1,6 +1,6 @@
 //! What one shard sends: how batches are cut, what the limit saves, and what is refused. Answers are tested in `merge`.
 
-use meridian_types::{TimeRange, Timestamp};
+use meridian_types::{TimeRange, Timestamp, Value};
 
 use super::*;
 use crate::{Aggregate, Values, Window};
@@ -18,7 +18,7 @@ fn key(host: usize) -> SeriesKey {
 
 fn integers(host: usize, times: Range<i64>) -> SeriesRows {
     let values = times.clone().map(Some).collect();
-    SeriesRows { key: key(host), times: times.collect(), columns: vec![Some(Column::I64(values))] }
+    SeriesRows { key: key(host), times: times.collect(), columns: vec![Some(Column::I64(values))], known: Vec::new() }
 }
 
 fn second_windows(builder: crate::PlanBuilder) -> Plan {
@@ -39,6 +39,7 @@ fn batches_are_cut_by_rows_and_by_bytes() {
         key: key(0),
         times: (0..7).collect(),
         columns: vec![Some(Column::Str(Values::from_iter(vec![Some(Arc::clone(&text)); 7])))],
+        known: Vec::new(),
     };
     let plan = plan(&[FieldType::Str], None).build().expect("valid");
     let batches: Vec<Batch> = execute(&plan, [strings].into_iter(), &Needed::of(&plan)).expect("runs").collect();
@@ -48,14 +49,53 @@ fn batches_are_cut_by_rows_and_by_bytes() {
 
 #[test]
 fn no_batch_when_there_is_nothing_to_say() {
-    let empty = SeriesRows { key: key(0), times: vec![1], columns: vec![None] };
-    let null = SeriesRows { key: key(1), times: vec![1], columns: vec![Some(Column::I64(Values::from_iter([None])))] };
+    let empty = SeriesRows { key: key(0), times: vec![1], columns: vec![None], known: Vec::new() };
+    let null = SeriesRows {
+        key: key(1),
+        times: vec![1],
+        columns: vec![Some(Column::I64(Values::from_iter([None])))],
+        known: Vec::new(),
+    };
     let raw = plan(&[FieldType::I64], None).build().expect("valid");
     assert_eq!(execute(&raw, [empty.clone(), null.clone()].into_iter(), &Needed::of(&raw)).expect("runs").count(), 0);
     let sums = second_windows(plan(&[FieldType::I64], None));
     assert_eq!(execute(&sums, [empty, null].into_iter(), &Needed::of(&sums)).expect("runs").count(), 0);
     let none = plan(&[FieldType::I64], Some(0)).build().expect("valid");
     assert_eq!(execute(&none, [integers(0, 0..9)].into_iter(), &Needed::of(&none)).expect("runs").count(), 0);
+}
+
+#[test]
+fn rows_without_their_values_count_as_with_them() {
+    let known = |rows: Range<i64>| {
+        let (first, last) = (rows.start, rows.end - 1);
+        let count = (rows.end - rows.start).cast_unsigned();
+        let known = crate::Known {
+            count,
+            numbers: count,
+            min: Value::I64(first),
+            max: Value::I64(last),
+            ends: Some((Value::I64(first), Value::I64(last))),
+            sum: Some(rows.map(i128::from).sum()),
+        };
+        crate::KnownRows { first, last, columns: vec![Some(known)] }
+    };
+    let window =
+        Window { every: meridian_types::Duration::from_nanos(10).expect("positive"), offset: Default::default() };
+    for (limit, descending) in [(None, false), (Some(1), false), (Some(2), true), (None, true)] {
+        let plan =
+            plan(&[FieldType::I64], limit).aggregates(Aggregate::ALL).window(Some(window)).descending(descending);
+        let plan = plan.build().expect("valid");
+        let run = |some: SeriesRows| {
+            let all = [some, integers(1, 5..33)].into_iter();
+            execute(&plan, all, &Needed::of(&plan)).expect("runs").map(|batch| batch.encode()).collect::<Vec<_>>()
+        };
+        for taken in [vec![10..20, 21..24], vec![0..5, 5..10, 20..30]] {
+            let times: Vec<i64> = (0..40).filter(|time| !taken.iter().any(|rows| rows.contains(time))).collect();
+            let columns = vec![Some(Column::I64(times.iter().copied().map(Some).collect()))];
+            let some = SeriesRows { key: key(0), times, columns, known: taken.into_iter().map(known).collect() };
+            assert_eq!(run(some), run(integers(0, 0..40)), "{plan:?}");
+        }
+    }
 }
 
 #[test]
@@ -115,7 +155,7 @@ fn cells_are_counted_by_fields_and_text() {
     let cells = |columns: Vec<Option<Column>>| {
         let types = vec![FieldType::Str; columns.len()];
         let plan = plan(&types, None).build().expect("valid");
-        Source::new(&plan, SeriesRows { key: key(0), times: vec![1, 2], columns }).cells()
+        Source::new(&plan, SeriesRows { key: key(0), times: vec![1, 2], columns, known: Vec::new() }).cells()
     };
     let numbers = || Some(Column::I64(Values::from_iter([Some(1), None])));
     assert_eq!(cells(vec![None]), 2, "times are held");
@@ -147,6 +187,7 @@ fn a_row_that_no_message_can_carry_is_refused() {
         key: key(0),
         times: vec![1],
         columns: vec![Some(Column::Str(Values::from_iter([Some(Arc::clone(&text))]))); 16],
+        known: Vec::new(),
     };
     for builder in [plan(&[FieldType::Str; 16], None), plan(&[FieldType::Str; 16], None).aggregates([Aggregate::Last])]
     {

@@ -163,6 +163,7 @@ fn series(plan: &Plan, points: &[Point]) -> Vec<SeriesRows> {
         columns: (0..read.len())
             .map(|field| column(read[field].1, &rows.values().map(|values| values[field].clone()).collect::<Vec<_>>()))
             .collect(),
+        known: Vec::new(),
     };
     by_key.into_iter().map(rows).collect()
 }
@@ -340,7 +341,12 @@ proptest! {
 
 fn integers(times: &[i64]) -> SeriesRows {
     let values = times.iter().copied().map(Some).collect();
-    SeriesRows { key: SeriesKey::default(), times: times.to_vec(), columns: vec![Some(Column::I64(values))] }
+    SeriesRows {
+        key: SeriesKey::default(),
+        times: times.to_vec(),
+        columns: vec![Some(Column::I64(values))],
+        known: Vec::new(),
+    }
 }
 
 fn sums() -> Plan {
@@ -414,6 +420,7 @@ fn an_overflow_past_the_limit_hurts_nobody() {
         key: SeriesKey::default(),
         times: times.to_vec(),
         columns: vec![Some(Column::I64(crate::Values::from_iter(vec![Some(i64::MAX); times.len()])))],
+        known: Vec::new(),
     };
     let run = |limit| {
         let plan = Plan { limit, ..sums() };
