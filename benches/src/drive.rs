@@ -3,6 +3,7 @@
 //! There is no figure of a run whose count is wrong: a [`Driven`] is made of nothing else than a run that was counted.
 
 use meridian_env::Env;
+use tonic::transport::Channel;
 
 use crate::cpu::{self, Thread};
 use crate::feed::Round;
@@ -93,13 +94,15 @@ pub(crate) async fn drive(
 async fn open(env: &Env, server: &Server, way: Way) -> Result<Link, DriveError> {
     Ok(match way.mode {
         Mode::Lines => Link::Lines(server.connections(way.concurrency).await?),
-        Mode::Frames => Link::Frames(Box::new(stream(env, server, way.concurrency).await?)),
+        Mode::Frames => {
+            let stream = Stream::open(env, router(env, server), DATABASE, way.concurrency).await;
+            Link::Frames(Box::new(stream.map_err(LoadError::from)?))
+        }
     })
 }
 
-/// A stream for frames to a cluster of ours.
-pub(crate) async fn stream(env: &Env, server: &Server, window: u32) -> Result<Stream, LoadError> {
+/// A channel to the router of a cluster of ours.
+pub(crate) fn router(env: &Env, server: &Server) -> Channel {
     assert_eq!(server.product, Product::Meridian, "frames are Meridian's own");
-    let channel = meridian_client::connect(env, &server.place.other);
-    Ok(Stream::open(env, channel, DATABASE, window).await?)
+    meridian_client::connect(env, &server.place.other)
 }

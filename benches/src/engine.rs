@@ -9,16 +9,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use meridian_client::Series;
 use meridian_engine::{Engine, Point, StoreError, WriteRefused};
 use meridian_env::{Env, real};
-use meridian_frame::{Frame, FrameBuilder, FrameError, PushError};
+use meridian_frame::{Frame, FrameError, PushError};
 use meridian_query::{Column, Needed, Plan};
-use meridian_types::{DatabaseId, FieldType, KeyError, SeriesNumber, TimeRange, Timestamp};
+use meridian_types::{DatabaseId, FieldType, KeyError, SeriesNumber, ShardId, TimeRange, Timestamp};
 
 use crate::cpu::{self, CpuError, ThreadTime};
-use crate::frames;
 use crate::generate::{Host, INTERVAL_NANOS, Shape, Walk};
-use crate::numbers::{Numbered, Sharded};
+use crate::numbers::Rows;
 use figures::Cost;
 pub(crate) use figures::{Figures, Stage};
 
@@ -135,43 +135,32 @@ pub(crate) fn alone(parent: &Path, shape: &Shape) -> Result<Figures, EngineError
 fn encode(shape: &Shape, keys: bool) -> Result<Encoded, EngineError> {
     let start = Timestamp::new(START_NANOS).expect("in range");
     let mut walk = Walk::new(shape, start, INTERVAL_NANOS)?;
-    let names = shape.field_names();
+    let measurement: Arc<str> = shape.source.measurement().into();
+    let of_host = |host: &Host| Arc::new(Series::new(Arc::clone(&measurement), host.key.clone()));
+    let series: Vec<_> = walk.hosts().iter().map(of_host).collect();
     let mut encoded = Encoded { by_key: Vec::new(), by_number: Vec::new(), rows: 0, sum: 0 };
-    let (mut open, mut numbered) = (FrameBuilder::new(), Vec::new());
     let first = if keys { shape.rows() } else { shape.series.into() };
-    while encoded.rows < first
-        && let Some((host, time)) = walk.next_row()
-    {
-        match frames::encode(&mut open, &names, host, time) {
-            Err(PushError::FrameFull { .. }) => {
-                encoded.by_key.push(std::mem::take(&mut open).finish());
-                frames::encode(&mut open, &names, host, time)?;
-            }
-            pushed => pushed?,
-        }
-        encoded.add(host);
-        if !keys {
-            numbered.push(Numbered::new(1, SeriesNumber(numbered.len() as u32), host)); // at most ten million
-        }
-        if open.rows() >= shape.rows_per_batch as usize {
-            encoded.by_key.push(std::mem::take(&mut open).finish());
-        }
-    }
-    if !open.is_empty() {
-        encoded.by_key.push(open.finish());
-    }
-    let mut sharded = Sharded::new(&numbered, shape.rows_per_batch.into());
-    let mut series = (0..shape.series as usize).cycle();
-    while let Some((host, time)) = walk.next_row() {
-        let full = sharded.push(series.next().expect("a shape has a series"), &names, host, time)?;
-        encoded.by_number.extend(full.map(|(_, bytes, _)| bytes));
-        encoded.add(host);
-    }
-    encoded.by_number.extend(sharded.finish().map(|(_, bytes, _)| bytes));
+    encoded.by_key = encoded.frames(&mut walk, Rows::new(shape, &series), first)?;
+    // At most ten million.
+    (0..).zip(&series).for_each(|(number, series)| series.learn(ShardId(1), SeriesNumber(number)));
+    encoded.by_number = encoded.frames(&mut walk, Rows::new(shape, &series), u64::MAX)?;
     Ok(encoded)
 }
 
 impl Encoded {
+    /// The next rows of a walk, `rows_max` at most.
+    fn frames(&mut self, walk: &mut Walk, mut rows: Rows<'_>, rows_max: u64) -> Result<Vec<Bytes>, EngineError> {
+        let (mut made, end) = (Vec::new(), self.rows.saturating_add(rows_max));
+        while self.rows < end
+            && let Some((host, time)) = walk.next_row()
+        {
+            made.extend(rows.push(host, time)?);
+            self.add(host);
+        }
+        made.extend(rows.finish());
+        Ok(made.into_iter().map(|(_, bytes, _)| bytes).collect())
+    }
+
     fn add(&mut self, host: &Host) {
         self.rows += 1;
         self.sum += host.values.iter().map(|value| i128::from(*value)).sum::<i128>();

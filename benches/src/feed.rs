@@ -2,16 +2,19 @@
 //!
 //! Never lets the values begin anew: an engine whose compression finds repetitions would be flattered by that.
 
-use bytes::Bytes;
+use std::sync::Arc;
+
+use meridian_client::Series;
 use meridian_env::Env;
 use meridian_frame::PushError;
 use meridian_types::{TimeRange, Timestamp};
+use tonic::transport::Channel;
 
-use crate::frames::Stream;
 use crate::generate::{INTERVAL_NANOS, Shape, Walk};
 use crate::load::{LoadError, lines_batch};
-use crate::numbers::{self, Numbered, Sharded};
+use crate::numbers::{self, Request, Rows};
 use crate::pace::Batch;
+use crate::servers::DATABASE;
 
 /// How far before now the newest row lies: products hold back, or refuse, what is too new.
 const AGE_NANOS: i64 = 120_000_000_000;
@@ -31,7 +34,7 @@ pub(crate) struct Round {
 #[derive(Debug)]
 pub(crate) struct Feed {
     /// What the shards call the series, for rows that travel as frames.
-    numbered: Option<Vec<Numbered>>,
+    series: Option<Vec<Arc<Series>>>,
     shape: Shape,
     walk: Walk,
     next: Timestamp,
@@ -47,14 +50,15 @@ impl Feed {
         let start = env.clock.wall().nanos() - AGE_NANOS - shape.span_nanos();
         let start = Timestamp::new(start - start.rem_euclid(SECOND_NANOS))?;
         let walk = Walk::new(&shape, start, INTERVAL_NANOS)?;
-        Ok(Self { numbered: None, shape, walk, next: start })
+        Ok(Self { series: None, shape, walk, next: start })
     }
 
-    /// The same as frames, to a router that learns of the series over `stream`: by a row of each, in front of all rounds.
-    pub(crate) async fn frames(env: &Env, stream: Stream, shape: &Shape, points: &[u64]) -> Result<Self, LoadError> {
+    /// The same as frames, to a router that learns of the series by a row of each, in front of all rounds.
+    pub(crate) async fn frames(env: &Env, router: Channel, shape: &Shape, points: &[u64]) -> Result<Self, LoadError> {
         let feed = Self::lines(env, shape, points)?;
-        let numbered = numbers::learn(env, stream, &feed.shape, feed.next.saturating_add(-INTERVAL_NANOS)).await?;
-        Ok(Self { numbered: Some(numbered), ..feed })
+        let before = feed.next.saturating_add(-INTERVAL_NANOS);
+        let series = numbers::learn(env, router, DATABASE, &feed.shape, before).await?;
+        Ok(Self { series: Some(series), ..feed })
     }
 
     /// The next round: `points` field values, rounded up to one row of every series. Encodes on this thread: nothing is under
@@ -62,9 +66,9 @@ impl Feed {
     pub(crate) fn round(&mut self, points: u64) -> Result<Round, LoadError> {
         let times = times(&self.shape, points);
         let rows = times * u64::from(self.shape.series);
-        let made = match &self.numbered {
+        let made = match &self.series {
             None => lines(&mut self.walk, &self.shape, rows),
-            Some(numbered) => frames(&mut self.walk, &self.shape, rows, numbered)?,
+            Some(series) => frames(&mut self.walk, &self.shape, rows, series)?,
         };
         let points = |rows: u64| rows * u64::from(self.shape.fields);
         let (mut batches, mut done) = (Vec::with_capacity(made.len()), 0);
@@ -81,10 +85,7 @@ impl Feed {
     }
 }
 
-/// Shard, if it is for one, body and rows of each request.
-type Made = Vec<(u32, Bytes, u64)>;
-
-fn lines(walk: &mut Walk, shape: &Shape, rows: u64) -> Made {
+fn lines(walk: &mut Walk, shape: &Shape, rows: u64) -> Vec<Request> {
     let (fields, mut made, mut left) = (shape.field_names(), Vec::new(), rows);
     while left > 0 {
         let most = u32::try_from(left).unwrap_or(u32::MAX).min(shape.rows_per_batch);
@@ -92,21 +93,20 @@ fn lines(walk: &mut Walk, shape: &Shape, rows: u64) -> Made {
         if rows == 0 {
             break;
         }
-        made.push((0, body, rows));
+        made.push((None, body, rows));
         left -= rows;
     }
     made
 }
 
 /// Whole times: the first row is the first series'.
-fn frames(walk: &mut Walk, shape: &Shape, rows: u64, numbered: &[Numbered]) -> Result<Made, PushError> {
-    let (fields, mut made) = (shape.field_names(), Vec::new());
-    let mut sharded = Sharded::new(numbered, shape.rows_per_batch.into());
-    for row in 0..rows {
+fn frames(walk: &mut Walk, shape: &Shape, rows: u64, series: &[Arc<Series>]) -> Result<Vec<Request>, PushError> {
+    let (mut made, mut encoding) = (Vec::new(), Rows::new(shape, series));
+    for _ in 0..rows {
         let Some((host, time)) = walk.next_row() else { break };
-        made.extend(sharded.push((row % u64::from(shape.series)) as usize, &fields, host, time)?);
+        made.extend(encoding.push(host, time)?);
     }
-    made.extend(sharded.finish());
+    made.extend(encoding.finish());
     Ok(made)
 }
 

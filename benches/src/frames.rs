@@ -4,30 +4,20 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
-use futures::StreamExt as _;
-use futures::channel::mpsc;
-use meridian_client::{Pending, Session};
+use meridian_client::{FrameStream, Pending, Session};
 use meridian_env::{Env, Instant, deadline};
-use meridian_frame::{FrameBuilder, PushError};
-use meridian_proto::v1::data_client::DataClient;
-use meridian_proto::{ConvertError, failure_of, request_id, v1};
-use meridian_types::{Failure, Timestamp};
-use tonic::Streaming;
+use meridian_proto::{ConvertError, request_id, v1};
+use meridian_types::Failure;
 use tonic::transport::Channel;
 
-use crate::generate::Host;
 use crate::pace::{ANSWER_WAIT_MAX, Batch, Pace, Tally, wait_until};
-
-/// A frame is sent when its next row could take it past this.
-pub(crate) const FRAME_BYTES: usize = 256 << 10;
 
 /// Why a run of frames failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FramesError {
     /// A failure of the stream or of one frame.
     #[error("WriteFrames: {}: {}", .0.code, .0.message)]
-    Failed(Failure),
+    Failed(#[from] Failure),
     /// Rows were refused.
     #[error("WriteFrames: {total} rows of a frame were refused, the first because {first}")]
     Rejected {
@@ -44,47 +34,26 @@ pub(crate) enum FramesError {
         /// Points that the reply counts.
         stored: u64,
     },
-    /// The numbers of the series are not told.
-    #[error("WriteFrames: a frame with {series} series by key was answered with {numbers} numbers")]
-    Unnumbered {
-        /// How many there are.
-        series: usize,
-        /// How many of them the reply numbers.
-        numbers: usize,
-    },
+    /// Numbers of series are not told.
+    #[error("WriteFrames: a row of each series is stored, and the shards have told no number of {0} of them")]
+    Unnumbered(usize),
     /// A reply to nothing that is under way.
     #[error("WriteFrames: a reply names request {0:?}, which is not under way")]
     Stray(Option<v1::RequestId>),
     /// A reply without a request id that can be read.
     #[error("WriteFrames: {0}")]
     Malformed(#[from] ConvertError),
-    /// The stream ended.
-    #[error("WriteFrames: the router ended the stream with {0} frames unanswered: their outcome is unknown")]
-    Ended(usize),
     /// Silence.
     #[error("WriteFrames: no frame was answered within {} s", ANSWER_WAIT_MAX.as_secs())]
     Silent,
 }
 
-/// Adds a row to a frame.
-pub(crate) fn encode(
-    frame: &mut FrameBuilder,
-    fields: &[String],
-    host: &Host,
-    time: Timestamp,
-) -> Result<(), PushError> {
-    let row: Vec<_> = fields.iter().map(String::as_str).zip(host.row()).collect();
-    frame.push(host.source.measurement(), &host.key, time, &row)
-}
-
 /// An open stream to one router.
 #[derive(Debug)]
 pub(crate) struct Stream {
-    database: String,
     window: usize,
     session: Session,
-    requests: mpsc::UnboundedSender<v1::FrameRequest>,
-    replies: Streaming<v1::FrameReply>,
+    frames: FrameStream,
 }
 
 /// A frame under way.
@@ -98,32 +67,9 @@ struct Flying<'a> {
 impl Stream {
     /// Opens the stream for writes to `database`, with at most `window` frames under way.
     pub(crate) async fn open(env: &Env, router: Channel, database: &str, window: u32) -> Result<Self, FramesError> {
-        let (requests, receiver) = mpsc::unbounded();
-        let mut client = DataClient::new(router);
-        let opened = deadline(&*env.clock, env.clock.now() + ANSWER_WAIT_MAX, client.write_frames(receiver)).await;
-        let replies =
-            opened.map_err(|_| FramesError::Silent)?.map_err(|s| FramesError::Failed(failure_of(&s, false)))?;
-        let session = Session::begin(env);
-        Ok(Self {
-            database: database.to_owned(),
-            window: window as usize,
-            session,
-            requests,
-            replies: replies.into_inner(),
-        })
-    }
-
-    /// Sends one frame and waits for its reply.
-    pub(crate) async fn exchange(&mut self, env: &Env, frame: Bytes) -> Result<v1::FrameReply, FramesError> {
-        let pending = self.session.request();
-        self.request(&pending, frame, 0)?;
-        let reply = deadline(&*env.clock, env.clock.now() + ANSWER_WAIT_MAX, self.replies.next()).await;
-        let reply = reply.map_err(|_| FramesError::Silent)?.ok_or(FramesError::Ended(1))?;
-        let reply = reply.map_err(|status| FramesError::Failed(failure_of(&status, true)))?;
-        match reply.error {
-            Some(error) => Err(FramesError::Failed(error.into())),
-            None => Ok(reply),
-        }
+        let until = env.clock.now() + ANSWER_WAIT_MAX;
+        let frames = FrameStream::open(env.clone(), router, database.to_owned(), until).await?;
+        Ok(Self { window: window as usize, session: Session::begin(env), frames })
     }
 
     /// Sends the batches in their order, as far as the window and the pace allow.
@@ -148,10 +94,8 @@ impl Stream {
             let silence_ends = now + ANSWER_WAIT_MAX;
             tokio::select! {
                 biased;
-                reply = deadline(&*env.clock, silence_ends, self.replies.next()), if !flying.is_empty() => {
-                    let reply = reply.map_err(|_| FramesError::Silent)?.ok_or(FramesError::Ended(flying.len()))?;
-                    let reply = reply.map_err(|status| FramesError::Failed(failure_of(&status, true)))?;
-                    let done = answered(&mut flying, reply)?;
+                reply = deadline(&*env.clock, silence_ends, self.frames.next()), if !flying.is_empty() => {
+                    let done = answered(&mut flying, reply.map_err(|_| FramesError::Silent)??)?;
                     tally.acknowledged(done.batch, done.intended, env.clock.now());
                 }
                 () = wait_until(env, due.unwrap_or(silence_ends)), if due.is_some() => {}
@@ -161,19 +105,8 @@ impl Stream {
 
     fn send<'a>(&self, batch: &'a Batch, intended: Instant) -> Result<(u64, Flying<'a>), FramesError> {
         let pending = self.session.request();
-        self.request(&pending, batch.body.clone(), batch.shard)?;
+        self.frames.send(&pending, batch.shard, batch.body.clone())?;
         Ok((pending.id.seq, Flying { batch, intended, pending }))
-    }
-
-    fn request(&self, pending: &Pending, frame: Bytes, shard: u32) -> Result<(), FramesError> {
-        let request = v1::FrameRequest {
-            database: self.database.clone(),
-            request: Some(pending.id.into()),
-            pending_from: pending.pending_from(),
-            frame,
-            shard,
-        };
-        self.requests.unbounded_send(request).map_err(|_| FramesError::Ended(1))
     }
 }
 
@@ -197,7 +130,10 @@ fn answered<'a>(flying: &mut BTreeMap<u64, Flying<'a>>, reply: v1::FrameReply) -
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use futures::StreamExt as _;
     use meridian_types::Code;
+    use tonic::Streaming;
 
     use super::*;
 
@@ -205,7 +141,7 @@ mod tests {
     fn answer(change: impl FnOnce(&mut v1::FrameReply)) -> Result<u64, FramesError> {
         let env = meridian_env::real::env().expect("threads start");
         let session = Session::begin(&env);
-        let batch = Batch { body: Bytes::new(), rows: 1, points: 10, points_before: 0, shard: 0 };
+        let batch = Batch { body: Bytes::new(), rows: 1, points: 10, points_before: 0, shard: None };
         let sent = |_| Flying { batch: &batch, intended: env.clock.now(), pending: session.request() };
         let mut flying: BTreeMap<u64, Flying<'_>> = (0..2).map(|seq| (seq, sent(seq))).collect();
         let mut reply =
@@ -291,7 +227,7 @@ mod tests {
             tokio::spawn(server.serve_with_incoming(meridian_env::incoming(listener)));
             let body = Bytes::from_static(b"a frame");
             let batches: Vec<_> = (0..batches as u64)
-                .map(|i| Batch { body: body.clone(), rows: 1, points: 10, points_before: 10 * i, shard: 0 })
+                .map(|i| Batch { body: body.clone(), rows: 1, points: 10, points_before: 10 * i, shard: None })
                 .collect();
             let stream = Stream::open(&env, router, "bench", 2).await?;
             // A rate that has all but the first frame wait, for a moment.
@@ -308,6 +244,6 @@ mod tests {
 
     #[test]
     fn a_stream_that_ends_early_ends_the_run() {
-        assert!(matches!(run(6, 4), Err(FramesError::Ended(_))));
+        assert!(matches!(run(6, 4), Err(FramesError::Failed(_))));
     }
 }

@@ -26,7 +26,7 @@ pub(crate) struct Shape {
     /// Fields of each row; where a source has fewer, they begin again under other names.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub(crate) fields: u32,
-    /// Rows of one request at most; a frame ends at 256 KiB at the latest.
+    /// Rows of one request at most; a frame ends at 1 MiB at the latest.
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) rows_per_batch: u32,
     /// Points (field values) to send, rounded up to whole rows.
@@ -121,6 +121,11 @@ impl Walk {
         let hosts = (0..shape.series).map(|number| Host::new(shape.source, number, shape.fields, &tags));
         let hosts = hosts.collect::<Result<_, _>>()?;
         Ok(Self { interval, hosts, rng: root.child("walk"), start, next: 0, rows: shape.rows() })
+    }
+
+    /// All series, in the order of their rows.
+    pub(crate) fn hosts(&self) -> &[Host] {
+        &self.hosts
     }
 
     /// The next row: a host with its values, and the time.

@@ -195,7 +195,7 @@ mod tests {
             let address = listener.local_addr();
             tokio::spawn(serve(listener, answers));
             let body = Bytes::from_static(b"cpu,hostname=host_0 usage_user=1i 1\n");
-            let batch = Batch { body, rows: 1, points: 1, points_before: 0, shard: 0 };
+            let batch = Batch { body, rows: 1, points: 1, points_before: 0, shard: None };
             let connections = Connections::open(&env, &address, "bench", 2).await?;
             let pace = Pace::new(env.clock.now(), None, None);
             connections.run(&env, &vec![batch; batches], pace).await

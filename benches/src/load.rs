@@ -3,12 +3,14 @@
 //! Nothing is encoded while the clock runs, so that the time and the CPU in between are the cluster's and the sending's. A
 //! run that did not store exactly what it sent has no figures.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use meridian_client::Series;
 use meridian_env::{Class, Env, real};
 use meridian_frame::PushError;
-use meridian_types::{KeyError, TimeError, TimeRange, Timestamp, database_name_is_valid};
+use meridian_types::{KeyError, ShardId, TimeError, TimeRange, Timestamp, database_name_is_valid};
 use tonic::transport::Channel;
 
 use crate::check::{CheckError, Router};
@@ -16,7 +18,7 @@ use crate::cpu::{self, CpuError};
 use crate::frames::{self, FramesError};
 use crate::generate::{INTERVAL_NANOS, Shape, Walk};
 use crate::lines::{self, LinesError};
-use crate::numbers::{self, Numbered, Sharded};
+use crate::numbers::{self, Rows};
 use crate::pace::{Batch, Pace, Tally};
 use crate::report::{Measured, Report};
 
@@ -159,10 +161,9 @@ async fn run(env: &Env, args: &Args) -> Result<String, LoadError> {
             meridian_env::run(&*env.work, Class::Scan, encode).await?
         }
         Mode::Frames => {
-            let stream = frames::Stream::open(env, channel.clone(), &args.to.db, 1).await?;
             let before = range.start().saturating_add(-INTERVAL_NANOS);
-            let numbered = numbers::learn(env, stream, &args.shape, before).await?;
-            let encode = move || frame_batches(&shape, range.start(), INTERVAL_NANOS, &numbered);
+            let series = numbers::learn(env, channel.clone(), &args.to.db, &args.shape, before).await?;
+            let encode = move || frame_batches(&shape, range.start(), INTERVAL_NANOS, &series);
             meridian_env::run(&*env.work, Class::Scan, encode).await?
         }
     };
@@ -197,7 +198,7 @@ pub(crate) fn line_batches(shape: &Shape, start: Timestamp, interval: i64) -> Re
     loop {
         match lines_batch(&mut walk, &fields, shape.rows_per_batch) {
             (_, 0) => return Ok(encoded.batches),
-            (body, rows) => encoded.push(0, body, rows)?,
+            (body, rows) => encoded.push(None, body, rows)?,
         }
     }
 }
@@ -207,19 +208,16 @@ pub(crate) fn frame_batches(
     shape: &Shape,
     start: Timestamp,
     interval: i64,
-    numbered: &[Numbered],
+    series: &[Arc<Series>],
 ) -> Result<Vec<Batch>, LoadError> {
     let mut walk = Walk::new(shape, start, interval)?;
-    let (fields, mut encoded) = (shape.field_names(), Encoded::new(shape));
-    let mut sharded = Sharded::new(numbered, shape.rows_per_batch.into());
-    let mut series = (0..shape.series as usize).cycle();
+    let (mut rows, mut encoded) = (Rows::new(shape, series), Encoded::new(shape));
     while let Some((host, time)) = walk.next_row() {
-        let series = series.next().expect("a shape has a series");
-        if let Some((shard, body, rows)) = sharded.push(series, &fields, host, time)? {
+        if let Some((shard, body, rows)) = rows.push(host, time)? {
             encoded.push(shard, body, rows)?;
         }
     }
-    sharded.finish().try_for_each(|(shard, body, rows)| encoded.push(shard, body, rows))?;
+    rows.finish().try_for_each(|(shard, body, rows)| encoded.push(shard, body, rows))?;
     Ok(encoded.batches)
 }
 
@@ -236,7 +234,7 @@ impl Encoded {
         Self { fields: shape.fields.into(), batches: Vec::new(), rows: 0, bytes: 0 }
     }
 
-    fn push(&mut self, shard: u32, body: Bytes, rows: u64) -> Result<(), LoadError> {
+    fn push(&mut self, shard: Option<ShardId>, body: Bytes, rows: u64) -> Result<(), LoadError> {
         self.bytes += body.len();
         if self.bytes > BATCHES_BYTES_MAX {
             return Err(LoadError::TooLarge);

@@ -1,154 +1,82 @@
-//! Which numbers the shards give to the series of a run: asked for before the clock starts, with one row of each series in front
-//! of the run's first; and frames that name series by them. That is how a client sends that goes on for longer than a bench.
+//! The series of a run as its shards know them: asked for before the clock starts, with one row of each series in front of the
+//! run's first. That is how a client sends that goes on for longer than a bench.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
+use meridian_client::{Bounds, Encoder, Made, Series, Writer, WriterSettings};
 use meridian_env::Env;
-use meridian_frame::{FrameBuilder, Place, PushError, series_check};
-use meridian_types::{SeriesNumber, Timestamp, limits};
+use meridian_frame::PushError;
+use meridian_types::{ShardId, Timestamp, ValueRef, limits};
+use tonic::transport::Channel;
 
-use crate::frames::{self, FramesError, Stream};
+use crate::frames::FramesError;
 use crate::generate::{Host, Shape, Walk};
 use crate::load::LoadError;
 
-/// What one shard calls one series.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Numbered {
-    pub(crate) shard: u32,
-    number: SeriesNumber,
-    check: u32,
-}
-
-impl Numbered {
-    pub(crate) fn new(shard: u32, number: SeriesNumber, host: &Host) -> Self {
-        Self { shard, number, check: series_check(&host.key) }
-    }
-}
-
-/// Writes a row of each series at `before`, and gives what their shards call them, in the order of the walk.
+/// Writes a row of each series at `before` to `database`, and gives the series with what their shards call them, in the order of
+/// the walk.
 pub(crate) async fn learn(
     env: &Env,
-    mut stream: Stream,
+    router: Channel,
+    database: &str,
     shape: &Shape,
     before: Timestamp,
-) -> Result<Vec<Numbered>, LoadError> {
+) -> Result<Vec<Arc<Series>>, LoadError> {
     let once = Shape { points: u64::from(shape.series) * u64::from(shape.fields), ..shape.clone() };
     let mut walk = Walk::new(&once, before, 0)?;
     let fields = shape.field_names();
-    let mut learnt = Vec::with_capacity(shape.series as usize);
-    loop {
-        let (mut frame, mut checks) = (FrameBuilder::new(), Vec::new());
-        while frame.bytes() <= frames::FRAME_BYTES
-            && let Some((host, time)) = walk.next_row()
-        {
-            frames::encode(&mut frame, &fields, host, time)?;
-            checks.push(series_check(&host.key));
-        }
-        if frame.is_empty() {
-            return Ok(learnt);
-        }
-        let reply = stream.exchange(env, frame.finish()).await?;
-        if reply.series_numbers.len() != checks.len() || reply.series_shards.len() != checks.len() {
-            return Err(FramesError::Unnumbered { series: checks.len(), numbers: reply.series_numbers.len() }.into());
-        }
-        let said = reply.series_shards.into_iter().zip(reply.series_numbers).zip(checks);
-        learnt.extend(said.map(|((shard, number), check)| Numbered { shard, number: SeriesNumber(number), check }));
+    // One frame after the other, so that numbers follow the walk, whatever the network does.
+    let settings = WriterSettings { window: 1, ..WriterSettings::default() };
+    let mut writer = Writer::open(env, router, database, settings);
+    let mut all = Vec::with_capacity(shape.series as usize);
+    while let Some((host, time)) = walk.next_row() {
+        let series = writer.series(host.source.measurement(), &host.key);
+        writer.push_to(&series, time, &row(&fields, host)).await.map_err(FramesError::Failed)?;
+        all.push(series);
+    }
+    let report = writer.flush().await.map_err(FramesError::Failed)?;
+    report.all_stored().map_err(FramesError::Failed)?;
+    match all.iter().filter(|series| series.number().is_none()).count() {
+        0 => Ok(all),
+        unnumbered => Err(FramesError::Unnumbered(unnumbered).into()),
     }
 }
 
-/// Rows on their way into frames of one shard each.
+/// The one shard of a frame whose series go by number, the frame, and its rows.
+pub(crate) type Request = (Option<ShardId>, Bytes, u64);
+
+/// The rows of a walk on their way into frames.
 #[derive(Debug)]
-pub(crate) struct Sharded<'a> {
-    numbered: &'a [Numbered],
-    rows_max: u64,
-    growing: BTreeMap<u32, Growing>,
-    /// Where the rows of a series go in the frame that its shard is at, which is told by its own number.
-    places: Vec<Option<(u64, Place)>>,
+pub(crate) struct Rows<'a> {
+    fields: Vec<String>,
+    series: std::iter::Cycle<std::slice::Iter<'a, Arc<Series>>>,
+    encoder: Encoder,
 }
 
-#[derive(Debug)]
-struct Growing {
-    frame: FrameBuilder,
-    number: u64,
-}
-
-impl<'a> Sharded<'a> {
-    /// Frames of at most `rows_max` rows, of the series that are `numbered`.
-    pub(crate) fn new(numbered: &'a [Numbered], rows_max: u64) -> Self {
-        Self { numbered, rows_max, growing: BTreeMap::new(), places: vec![None; numbered.len()] }
+impl<'a> Rows<'a> {
+    /// Rows of `series`, from the first one on, in the order of the walk.
+    pub(crate) fn new(shape: &Shape, series: &'a [Arc<Series>]) -> Self {
+        let bounds = Bounds { bytes: limits::PROPOSAL_BYTES_MAX, rows: shape.rows_per_batch as usize };
+        Self { fields: shape.field_names(), series: series.iter().cycle(), encoder: Encoder::new(bounds) }
     }
 
-    /// Adds the next row of the series with this place in the walk; gives a frame, its shard and its rows if that fills it.
-    pub(crate) fn push(
-        &mut self,
-        series: usize,
-        fields: &[String],
-        host: &Host,
-        time: Timestamp,
-    ) -> Result<Option<(u32, Bytes, u64)>, PushError> {
-        let Numbered { shard, number, check } = self.numbered[series];
-        let fresh = || Growing { frame: FrameBuilder::bounded(limits::PROPOSAL_BYTES_MAX), number: 0 };
-        let growing = self.growing.entry(shard).or_insert_with(fresh);
-        let place = match self.places[series] {
-            Some((frame, place)) if frame == growing.number => place,
-            _ => {
-                let place = growing.frame.by_number(host.source.measurement(), number, check)?;
-                self.places[series] = Some((growing.number, place));
-                place
-            }
-        };
-        let row: Vec<_> = fields.iter().map(String::as_str).zip(host.row()).collect();
-        growing.frame.push_at(place, time, &row)?;
-        let rows = growing.frame.rows() as u64;
-        // A row takes as much as those before it did.
-        let is_full = growing.frame.bytes() / rows as usize * (rows as usize + 2) > limits::PROPOSAL_BYTES_MAX;
-        Ok((rows == self.rows_max || is_full).then(|| (shard, growing.close(), rows)))
+    /// Adds the next row; gives the frame that is full now, if one is.
+    pub(crate) fn push(&mut self, host: &Host, time: Timestamp) -> Result<Option<Request>, PushError> {
+        let series = self.series.next().expect("a shape has a series");
+        Ok(self.encoder.push(series, time, &row(&self.fields, host))?.map(request))
     }
 
     /// The frames that are not full.
-    pub(crate) fn finish(self) -> impl Iterator<Item = (u32, Bytes, u64)> {
-        let left = self.growing.into_iter().filter(|(_, growing)| !growing.frame.is_empty());
-        left.map(|(shard, mut growing)| {
-            let rows = growing.frame.rows() as u64;
-            (shard, growing.close(), rows)
-        })
+    pub(crate) fn finish(mut self) -> impl Iterator<Item = Request> {
+        std::iter::from_fn(move || self.encoder.close()).map(request)
     }
 }
 
-impl Growing {
-    fn close(&mut self) -> Bytes {
-        self.number += 1;
-        std::mem::replace(&mut self.frame, FrameBuilder::bounded(limits::PROPOSAL_BYTES_MAX)).finish()
-    }
+fn request(made: Made) -> Request {
+    (made.shard, made.bytes, made.rows.len() as u64)
 }
 
-#[cfg(test)]
-mod tests {
-    use meridian_frame::Frame;
-
-    use super::*;
-    use crate::source::Source;
-
-    #[test]
-    fn every_row_is_in_a_frame_of_its_shard() {
-        let shape = Shape { source: Source::Cpu, series: 7, fields: 3, rows_per_batch: 4, points: 300, seed: 1 };
-        let numbered: Vec<_> =
-            (0..7).map(|n| Numbered { shard: 1 + n % 3, number: SeriesNumber(10 + n), check: n }).collect();
-        let mut walk = Walk::new(&shape, Timestamp::default(), 1_000).expect("valid tags");
-        let (mut sharded, mut frames, fields) = (Sharded::new(&numbered, 4), Vec::new(), shape.field_names());
-        for row in 0..100 {
-            let (host, time) = walk.next_row().expect("100 rows");
-            frames.extend(sharded.push(row % 7, &fields, host, time).expect("good rows"));
-        }
-        assert!(frames.iter().all(|(_, _, rows)| *rows == 4));
-        frames.extend(sharded.finish());
-        assert_eq!(frames.iter().map(|(_, _, rows)| rows).sum::<u64>(), 100);
-        for (shard, bytes, rows) in frames {
-            let frame = Frame::check(bytes).expect("a frame");
-            assert_eq!((frame.rows() as u64, frame.points() as u64), (rows, rows * 3));
-            let numbers = frame.tables().iter().flat_map(|table| table.runs().iter().map(|run| run.series.number()));
-            assert!(numbers.into_iter().all(|n| n.is_some_and(|n| 1 + (n.0 - 10) % 3 == shard)));
-        }
-    }
+fn row<'a>(fields: &'a [String], host: &Host) -> Vec<(&'a str, ValueRef<'static>)> {
+    fields.iter().map(String::as_str).zip(host.row()).collect()
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hdrhistogram::Histogram;
 use meridian_env::{Class, Env, Instant, run};
+use meridian_types::ShardId;
 
 /// Longest wait for one answer: past it the run has failed.
 pub(crate) const ANSWER_WAIT_MAX: Duration = Duration::from_secs(60);
@@ -24,8 +25,8 @@ pub(crate) struct Batch {
     pub(crate) points: u64,
     /// Points of all batches before this one.
     pub(crate) points_before: u64,
-    /// The one shard of a frame whose series go by number; else 0.
-    pub(crate) shard: u32,
+    /// The one shard of a frame whose series go by number.
+    pub(crate) shard: Option<ShardId>,
 }
 
 /// When batches may leave.
@@ -120,7 +121,7 @@ mod tests {
     use super::*;
 
     fn batch(points_before: u64) -> Batch {
-        Batch { body: Bytes::from_static(b"12345"), rows: 10, points: 100, points_before, shard: 0 }
+        Batch { body: Bytes::from_static(b"12345"), rows: 10, points: 100, points_before, shard: None }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::bars::BarsError;
 use crate::compare::{Bench, CompareError};
 use crate::cpu::{Thread, ThreadTime};
-use crate::drive::{Driven, Way, drive, stream};
+use crate::drive::{Driven, Way, drive, router};
 use crate::engine::{self, Stage};
 use crate::feed::{Feed, Round};
 use crate::generate::Shape;
@@ -101,7 +101,7 @@ async fn profile(args: &Args) -> Result<Profile, BarsError> {
     let lengths = [shape.points, shape.points];
     let mut feed = match args.mode {
         Mode::Lines => Feed::lines(&env, shape, &lengths)?,
-        Mode::Frames => Feed::frames(&env, stream(&env, &server, 1).await?, shape, &lengths).await?,
+        Mode::Frames => Feed::frames(&env, router(&env, &server), shape, &lengths).await?,
     };
     let way = Way { mode: args.mode, concurrency: 8, rate: None };
     let first = drive(&env, &server, way, shape, &feed.round(shape.points)?).await?;
@@ -307,7 +307,7 @@ mod tests {
         let rows = meridian_types::limits::FRAME_BYTES_MAX as u64 / 800 + 1_000;
         let body: String = (0..rows).map(|n| format!("m,host=h{} {fields} {}\n", n % 7, 10 + n)).collect();
         let points = 100 * rows;
-        let batch = Batch { body: body.into(), rows, points, points_before: 0, shard: 0 };
+        let batch = Batch { body: body.into(), rows, points, points_before: 0, shard: None };
         let round = Round { batches: vec![batch], range: meridian_types::TimeRange::ALL, points };
         let stages = lines_alone(&round).expect("what does not fit into one begins the next").map(|alone| alone.stage);
         assert_eq!(stages, ["read lines", "make frames"]);

@@ -181,8 +181,13 @@ mod tests {
 
     fn report(args: &Args) -> Report<'_> {
         let start = meridian_env::real::env().expect("threads start").clock.now();
-        let batch =
-            Batch { body: Bytes::from(vec![0; 500_000]), rows: 100_000, points: 1_000_000, points_before: 0, shard: 0 };
+        let batch = Batch {
+            body: Bytes::from(vec![0; 500_000]),
+            rows: 100_000,
+            points: 1_000_000,
+            points_before: 0,
+            shard: None,
+        };
         let mut tally = Tally::new();
         for millis in [1, 4] {
             tally.acknowledged(&batch, start, start + Duration::from_millis(millis));

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use meridian_client::{Cluster, Database, Map};
+use meridian_client::{Cluster, Database, Map, Sessions};
 use meridian_env::{Context, Env, Rng, Trace};
 use meridian_proto::v1;
 use meridian_types::{Code, Failure, database_name_is_valid};
@@ -14,7 +14,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::Config;
 use crate::metrics::Metrics;
 use crate::ready::Ready;
-use crate::write::{AllMet, Budget, Sessions};
+use crate::write::{AllMet, Budget};
 
 /// Queries under way at a time: each holds a window of bytes for each shard.
 const QUERIES_MAX: usize = 128;
@@ -27,6 +27,7 @@ pub(crate) struct Front {
     pub(crate) env: Env,
     pub(crate) config: Config,
     pub(crate) cluster: Cluster,
+    /// The request ids that this router gives to what came without one.
     pub(crate) sessions: Sessions,
     pub(crate) all_met: Arc<AllMet>,
     pub(crate) budget: Budget,

@@ -10,7 +10,7 @@ use super::disk::fdatasync_micros;
 use super::table::Figure;
 use super::{BarsError, Effort};
 use crate::compare::figures::median;
-use crate::drive::{Way, drive, stream};
+use crate::drive::{Way, drive, router};
 use crate::feed::Feed;
 use crate::generate::Shape;
 use crate::load::Mode;
@@ -36,7 +36,7 @@ pub(crate) async fn frames(
     let mut server = Server::start(env, Product::Meridian, program, parent).await?;
     let mut lengths = vec![effort.frames_points; effort.runs as usize];
     lengths.push(HALF_LOAD_POINTS_MAX);
-    let mut feed = Feed::frames(env, stream(env, &server, 1).await?, &SHAPE, &lengths).await?;
+    let mut feed = Feed::frames(env, router(env, &server), &SHAPE, &lengths).await?;
     let (mut rates, mut cpu, mut points) = (Vec::new(), Vec::new(), 0);
     for _ in 0..effort.runs {
         let round = feed.round(effort.frames_points)?;
@@ -109,7 +109,7 @@ pub(crate) async fn series(
         let known = u64::from(series) * u64::from(shape.fields);
         let mut lengths = vec![effort.series_points; effort.runs as usize];
         lengths.push(known);
-        let mut feed = Feed::frames(env, stream(env, &server, 1).await?, &shape, &lengths).await?;
+        let mut feed = Feed::frames(env, router(env, &server), &shape, &lengths).await?;
         drive(env, &server, WAY, &shape, &feed.round(known)?).await?;
         sides.push(Side { server, shape, feed, rates: Vec::new() });
     }

@@ -114,9 +114,8 @@ async fn newest(asker: &Asker) -> Result<Option<Timestamp>, DatasetError> {
 async fn load(env: &Env, asker: &Asker, shape: &Shape, start: Timestamp) -> Result<Duration, DatasetError> {
     let rows = shape.clone();
     // The row that is written to learn a series' number is its first one, and is written over with itself.
-    let stream = frames::Stream::open(env, asker.channel.clone(), &asker.database, 1).await?;
-    let numbered = numbers::learn(env, stream, shape, start).await?;
-    let encode = move || frame_batches(&rows, start, INTERVAL_NANOS, &numbered);
+    let series = numbers::learn(env, asker.channel.clone(), &asker.database, shape, start).await?;
+    let encode = move || frame_batches(&rows, start, INTERVAL_NANOS, &series);
     let batches = meridian_env::run(&*env.work, Class::Scan, encode).await?;
     let stream = frames::Stream::open(env, asker.channel.clone(), &asker.database, WINDOW).await?;
     let begun = env.clock.now();

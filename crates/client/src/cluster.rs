@@ -154,8 +154,7 @@ impl Cluster {
                     continue;
                 }
             }
-            let pause = PAUSE_MAX.min(PAUSE_MIN * 2_u32.saturating_pow(attempt.min(8)));
-            let pause = pause.mul_f64(0.5 + self.inner.env.rng.below(500) as f64 / 1_000.0);
+            let pause = pause(&self.inner.env, attempt);
             if clock.now() + pause >= context.deadline {
                 break;
             }
@@ -243,6 +242,12 @@ impl Cluster {
             _ => leaders.remove(&group),
         };
     }
+}
+
+/// How long to wait behind the try of this number, counted from 0.
+pub(crate) fn pause(env: &Env, attempt: u32) -> Duration {
+    let pause = PAUSE_MAX.min(PAUSE_MIN * 2_u32.saturating_pow(attempt.min(8)));
+    pause.mul_f64(0.5 + env.rng.below(500) as f64 / 1_000.0)
 }
 
 /// Keeps the map of `inner` current until nobody holds it: watches one node after the other.

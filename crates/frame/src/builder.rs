@@ -127,8 +127,8 @@ impl FrameBuilder {
         Self::default()
     }
 
-    /// A builder that is full at this many bytes already, at least [`limits::PROPOSAL_BYTES_MAX`], so that each row that is
-    /// not refused for itself fits when it is the first.
+    /// A builder that is full at this many bytes already. Each row that is not refused for itself fits when it is the first,
+    /// however small the bound.
     pub fn bounded(bytes_max: usize) -> Self {
         Self {
             tables: Vec::new(),
@@ -138,7 +138,7 @@ impl FrameBuilder {
             rows: 0,
             points: 0,
             bytes: HEADER_BYTES,
-            bytes_max: bytes_max.max(limits::PROPOSAL_BYTES_MAX),
+            bytes_max,
         }
     }
 
@@ -208,7 +208,8 @@ impl FrameBuilder {
             check_alone(table, place.series, fields)?;
         }
         let (bytes, points) = (self.bytes - before + size.total(), self.points + fields.len());
-        if bytes > self.bytes_max || points > limits::REQUEST_POINTS_MAX {
+        let bytes_max = if self.is_empty() { self.bytes_max.max(limits::PROPOSAL_BYTES_MAX) } else { self.bytes_max };
+        if bytes > bytes_max || points > limits::REQUEST_POINTS_MAX {
             return Err(PushError::FrameFull { bytes, points });
         }
         (self.rows, self.points, self.bytes) = (self.rows + 1, points, bytes);

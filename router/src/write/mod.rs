@@ -10,7 +10,6 @@ mod prepare; // rows to frames, pure
 mod propose; // frames to shards
 mod refused; // what was not stored, and why
 mod series; // what this router has met
-mod sessions; // the request ids of this router
 mod source; // rows as they arrive
 mod target; // the database that is written to
 mod unseen; // fields that the catalogue must learn first, pure
@@ -33,7 +32,6 @@ use verdict::All;
 pub(crate) use budget::{Budget, Held};
 pub(crate) use refused::{Refusal, Refused};
 pub(crate) use series::AllMet;
-pub(crate) use sessions::Sessions;
 pub(crate) use source::Source;
 pub(crate) use verdict::badness;
 
