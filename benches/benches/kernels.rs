@@ -12,7 +12,8 @@ use meridian_engine::{Engine, Point};
 use meridian_env::{Rng, real};
 use meridian_frame::{Frame, FrameBuilder, codec};
 use meridian_query::{
-    Aggregate, Batch, Column, CompareOp, Condition, MatchOp, Matcher, Merge, Needed, Plan, SeriesRows, Values, Window, execute,
+    Aggregate, Batch, Column, CompareOp, Condition, MatchOp, Matcher, Merge, Needed, Plan, SeriesRows, Values, Window,
+    execute,
 };
 use meridian_types::{
     DatabaseId, Duration, FieldType, Map, SeriesKey, SeriesNumber, TimeRange, Timestamp, Value, ValueRef,
