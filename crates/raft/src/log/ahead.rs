@@ -1,4 +1,5 @@
-//! Makes the next segment while the current one fills, twice as fast as that does, and waits while there is no space for it.
+//! Makes the next segment while the current one fills: of a file whose segment is gone, if there is one, and else of zeros, twice as
+//! fast as the current one fills; waits while there is no space for it.
 //!
 //! Never begins a segment: that is the writer's. A full disk is no failure here, since it passes: whoever needs space tries
 //! again every second, and the log says meanwhile that the disk is full. Every other error ends the log.
@@ -18,10 +19,8 @@ use super::shared::Shared;
 /// How long until space is looked for again.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Steps in which a segment is made: commits of the log, which clients wait for, come in between.
-const STEPS: u64 = 32;
-/// A step is no smaller.
-const STEP_BYTES_MIN: u64 = 16 << 10;
+/// Zeros that are written at a time: commits of the log, which clients wait for, come in between.
+const STEP_BYTES: u64 = 128 << 10;
 
 /// Why the writer stops.
 #[derive(Debug)]
@@ -71,6 +70,9 @@ impl Drop for SpaceWait {
         self.over();
     }
 }
+
+/// A step in which a segment is made.
+type Job = Box<dyn FnOnce() -> Result<Arc<dyn File>, Unprepared> + Send>;
 
 /// Makes segments.
 #[derive(Clone)]
@@ -127,15 +129,24 @@ impl Maker {
         mut wanted: watch::Receiver<u64>,
     ) -> Result<Arc<dyn File>, Stop> {
         let mut space = SpaceWait::new(&self.shared, &self.clock);
-        let mut made = 0;
+        let (mut made, number_is_spare) = (0, spare.is_some());
         loop {
             if made > 0 && wanted.wait_for(|wanted| *wanted >= made).await.is_err() {
                 return Err(Stop::Ended);
             }
-            let to = self.bytes.min(made + STEP_BYTES_MIN.max(self.bytes / STEPS));
-            let (disk, dir, file) = (Arc::clone(&self.disk), self.dir.clone(), spare.take());
+            let (disk, dir) = (Arc::clone(&self.disk), self.dir.clone());
+            let retired = if number_is_spare { None } else { self.shared.take_retired() };
+            let (of, file) = (self.bytes, spare.take());
+            let (to, job): (u64, Job) = match retired {
+                Some((old, file)) => {
+                    (of, Box::new(move || segment::reuse(&*disk, &dir, number, old, &*file).map(|()| file)))
+                }
+                None => {
+                    let to = of.min(made + STEP_BYTES);
+                    (to, Box::new(move || segment::prepare(&*disk, &dir, number, (to, of), file)))
+                }
+            };
             // Not among the files that are written in the background: what acks wait for must not queue behind a flush.
-            let job = move || segment::prepare(&*disk, &dir, number, to, file);
             match run(&*self.work, Class::Log, job).await {
                 Ok(file) if to == self.bytes => {
                     self.shared.prepared(number, self.bytes);

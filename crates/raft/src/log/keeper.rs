@@ -1,5 +1,5 @@
-//! The one task that keeps the log bounded: it removes segments of which nothing is needed, and copies forward what little is
-//! needed of the oldest one while the log is over its budget.
+//! The one task that keeps the log bounded: it removes segments of which nothing is needed, or keeps their files for others, and
+//! copies forward what little is needed of the oldest one while the log is over its budget.
 //!
 //! Never decides: what to do follows from the state, see `space`. Never has two chores under way, so that segments go one after
 //! the other, oldest first.
@@ -21,14 +21,15 @@ pub(super) struct Keeper {
     work: Arc<dyn Work>,
     clock: Arc<dyn Clock>,
     dir: PathBuf,
+    segment_bytes: u64,
     shared: Arc<Shared>,
 }
 
 impl Keeper {
     /// A keeper of the directory in which `maker` makes segments.
     pub(super) fn new(maker: &Maker) -> Self {
-        let Maker { disk, work, clock, dir, shared, .. } = maker.clone();
-        Self { disk, work, clock, dir, shared }
+        let Maker { disk, work, clock, dir, bytes: segment_bytes, shared } = maker.clone();
+        Self { disk, work, clock, dir, segment_bytes, shared }
     }
 
     /// Works until the log is closed or has failed.
@@ -49,13 +50,15 @@ impl Keeper {
         }
     }
 
-    /// Removes files, each durably before the next: a hole in the chain of segments would be damage.
+    /// Removes segments, each durably before the next: a hole in the chain of segments would be damage.
     async fn remove(&self, numbers: &[u64]) -> Result<(), Halt> {
         for number in numbers {
             let mut space = SpaceWait::new(&self.shared, &self.clock);
+            let retired = self.shared.retire(*number, self.segment_bytes);
+            let take_out = if retired.is_some() { segment::retire } else { segment::remove };
             loop {
                 let (disk, dir, number) = (Arc::clone(&self.disk), self.dir.clone(), *number);
-                match run(&*self.work, Class::Flush, move || segment::remove(&*disk, &dir, number)).await {
+                match run(&*self.work, Class::Flush, move || take_out(&*disk, &dir, number)).await {
                     Ok(()) => break,
                     // Some file systems need space even for this.
                     Err(error) if is_full(&error) => {
@@ -69,8 +72,8 @@ impl Keeper {
                     }
                 }
             }
-            self.shared.removed(*number);
-            tracing::debug!(segment = number, "log segment removed");
+            tracing::debug!(segment = number, is_kept = retired.is_some(), "log segment removed");
+            self.shared.removed(*number, retired);
         }
         Ok(())
     }

@@ -78,8 +78,21 @@ pub(super) fn read_commit(used: &Used, offset: u64, limit: u64) -> Result<Option
 
 /// Looks behind `damage` for a commit that was written when `damage` was known synced; gives its offset.
 pub(super) fn find_witness(used: &Used, damage: u64) -> Result<Option<u64>, Halt> {
+    find_commit(used, damage, |header| header.synced_upto > damage)
+}
+
+/// Whether nothing in a file reads as a part of its segment: it has never begun, nor was its beginning torn.
+pub(super) fn is_untouched(unreadable: &Used) -> Result<bool, Halt> {
+    let mut sector = [0; SECTOR as usize];
+    let header = unreadable.file.read_exact_at(&mut sector[..SECTOR.min(unreadable.len) as usize], 0);
+    header.map_err(|error| Halt::io(format_args!("reading {}", unreadable.name()), &error))?;
+    Ok(sector.iter().all(|byte| *byte == 0) && find_commit(unreadable, 0, |_| true)?.is_none())
+}
+
+/// Looks behind `offset` for the header of a commit of this kind.
+fn find_commit(used: &Used, behind: u64, is_it: impl Fn(&CommitHeader) -> bool) -> Result<Option<u64>, Halt> {
     let mut chunk = vec![0; PIECE_BYTES];
-    let mut offset = damage + SECTOR;
+    let mut offset = behind + SECTOR;
     while offset + CommitHeader::BYTES as u64 <= used.len {
         let len = (used.len - offset).min(PIECE_BYTES as u64) as usize;
         used.file
@@ -87,7 +100,7 @@ pub(super) fn find_witness(used: &Used, damage: u64) -> Result<Option<u64>, Halt
             .map_err(|error| Halt::io(format_args!("reading {} at byte {offset}", used.name()), &error))?;
         for (sector, at) in chunk[..len].chunks(SECTOR as usize).zip((offset..).step_by(SECTOR as usize)) {
             let header = CommitHeader::decode(used.header.number, at, sector);
-            if header.is_some_and(|header| header.synced_upto > damage) {
+            if header.is_some_and(|header| is_it(&header)) {
                 return Ok(Some(at));
             }
         }

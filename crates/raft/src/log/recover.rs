@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use meridian_env::{Disk, File, Halt, Open};
+use meridian_env::{Disk, File, Halt, Open, is_full};
 
 use super::index::{GroupIndex, Points, step_group};
-use super::read::{Commit, Used, find_witness, read_commit};
+use super::read::{Commit, Used, find_witness, is_untouched, read_commit};
 use super::record::{Key, Record, SECTOR};
 use super::segment::{self, FirstSector, Header};
 
@@ -87,6 +87,16 @@ impl Found {
         let names = listed.map_err(|e| Halt::io(format_args!("opening the log in {}", dir.display()), &e))?;
         let numbers: Vec<u64> = names.iter().filter_map(|name| segment::number_of(name)).collect();
         let highest = numbers.iter().copied().max().unwrap_or(0);
+        for retired in names.iter().filter_map(|name| segment::retired_number_of(name)) {
+            let path = segment::retired_path(dir, retired);
+            match disk.remove(&path) {
+                Err(error) if !is_full(&error) => {
+                    return Err(Halt::io(format_args!("removing {}", path.display()), &error));
+                }
+                // If it comes back, or stays, the next start finds it.
+                _ => {}
+            }
+        }
         let mut found = Self { chain: Vec::new(), unused: Vec::new(), highest };
         for &number in numbers.iter().rev() {
             found.add(disk, segment::path(dir, number), number)?;
@@ -104,16 +114,14 @@ impl Found {
         Ok(found)
     }
 
-    /// Number of the segment to go on in, and its file if one was made ahead: it has never been in use, so that nothing of an
-    /// older life can be in it. On a full disk it is what a node can start with.
+    /// Number of the segment to go on in, and its file if one was made ahead: it has never been in use, so that nothing in it is of an
+    /// older life of this number. On a full disk it is what a node can start with.
     fn next(&mut self, segment_bytes: u64) -> Result<(u64, Option<Arc<dyn File>>), Halt> {
         let highest = self.unused.iter().position(|unused| unused.header.number == self.highest);
-        if let Some(at) = highest.filter(|at| self.unused[*at].len <= segment_bytes) {
-            let Used { file, len, .. } = &self.unused[at];
-            let zeros = segment::is_zeros(&**file, *len);
-            if zeros.map_err(|e| Halt::io(format_args!("reading {}", self.unused[at].name()), &e))? {
-                return Ok((self.highest, Some(self.unused.remove(at).file)));
-            }
+        if let Some(at) = highest.filter(|at| self.unused[*at].len <= segment_bytes)
+            && is_untouched(&self.unused[at])?
+        {
+            return Ok((self.highest, Some(self.unused.remove(at).file)));
         }
         let number = self.highest.checked_add(1).ok_or_else(|| Halt::new("segment numbers are used up"))?;
         Ok((number, None))

@@ -1,6 +1,7 @@
 //! Segment files: names, header, how one is made ready and how one begins. Layout: docs/formats/log.md.
 //!
-//! Runs inside jobs of `Work`. Never reuses a number: bytes of an older life could otherwise read as this one's.
+//! Runs inside jobs of `Work`. Never reuses a number: bytes of an older life could otherwise read as this one's, as they are left in a
+//! file that is used again.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -81,9 +82,23 @@ pub(super) fn path(dir: &Path, number: u64) -> PathBuf {
     dir.join(format!("{number:020}.seg"))
 }
 
+/// Where the file of segment `number` is once the segment is gone, until another one is made of it.
+pub(super) fn retired_path(dir: &Path, number: u64) -> PathBuf {
+    dir.join(format!("{number:020}.old"))
+}
+
 /// The number in a segment's file name; `None` for other names.
 pub(super) fn number_of(name: &str) -> Option<u64> {
-    let digits = name.strip_suffix(".seg")?;
+    number_before(name, ".seg")
+}
+
+/// The same of the name of a retired file.
+pub(super) fn retired_number_of(name: &str) -> Option<u64> {
+    number_before(name, ".old")
+}
+
+fn number_before(name: &str, suffix: &str) -> Option<u64> {
+    let digits = name.strip_suffix(suffix)?;
     let is_number = digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit());
     is_number.then(|| digits.parse().ok()).flatten().filter(|number| *number != 0)
 }
@@ -119,13 +134,16 @@ pub(super) enum Unprepared {
     Failed(Halt),
 }
 
-/// Makes the first `bytes` bytes of segment `number`: zeros, durable under its name, not yet in use. `spare` is its file if one is
-/// there, with zeros and nothing else in it.
+/// What is made of a segment is synced whenever it is so much more: a disk that has more to write at once lets commits wait.
+const SYNC_BYTES: u64 = 1 << 20;
+
+/// Makes the first `to` of `of` bytes of segment `number`, with nothing in them that could be read as a part of it. With all of them it is
+/// durable under its name, and not yet in use. `spare` is its file if one is there.
 pub(super) fn prepare(
     disk: &dyn Disk,
     dir: &Path,
     number: u64,
-    bytes: u64,
+    (to, of): (u64, u64),
     spare: Option<Arc<dyn File>>,
 ) -> Result<Arc<dyn File>, Unprepared> {
     let path = path(dir, number);
@@ -135,9 +153,11 @@ pub(super) fn prepare(
             Some(file) => file,
             None => Arc::from(disk.open(&path, Open::Create)?),
         };
-        file.reserve_zeroed(bytes)?;
-        file.sync_data()?;
-        if !Mutant::SkipDirectorySync.is_planted() {
+        file.reserve_zeroed(to)?;
+        if to == of || to.is_multiple_of(SYNC_BYTES) {
+            file.sync_data()?;
+        }
+        if to == of && !Mutant::SkipDirectorySync.is_planted() {
             disk.sync_dir(dir)?;
         }
         Ok(file)
@@ -160,19 +180,34 @@ pub(super) fn remove(disk: &dyn Disk, dir: &Path, number: u64) -> io::Result<()>
     }
 }
 
-/// Whether a file holds zeros and nothing else.
-pub(super) fn is_zeros(file: &dyn File, len: u64) -> io::Result<bool> {
-    let mut piece = vec![0; PIECE_BYTES];
-    let mut offset = 0;
-    while offset < len {
-        let bytes = &mut piece[..(len - offset).min(PIECE_BYTES as u64) as usize];
-        file.read_exact_at(bytes, offset)?;
-        if bytes.iter().any(|byte| *byte != 0) {
-            return Ok(false);
-        }
-        offset += bytes.len() as u64;
+/// Takes a segment out of the log, durably as [`remove`] does, and keeps its file for another one. One that is not there is fine.
+pub(super) fn retire(disk: &dyn Disk, dir: &Path, number: u64) -> io::Result<()> {
+    match disk.rename(&path(dir, number), &retired_path(dir, number)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => disk.sync_dir(dir),
     }
-    Ok(true)
+}
+
+/// Makes segment `number` of the retired `file` of another one, as [`prepare`] does: what that one has left is read as nothing under
+/// the new number, once its header is gone. What was made under that name goes.
+pub(super) fn reuse(disk: &dyn Disk, dir: &Path, number: u64, retired: u64, file: &dyn File) -> Result<(), Unprepared> {
+    let (from, to) = (retired_path(dir, retired), path(dir, number));
+    let make = || {
+        file.write_at(&[0; SECTOR as usize], 0)?;
+        file.sync_data()?;
+        disk.rename(&from, &to)?;
+        disk.sync_dir(dir)
+    };
+    let halt = |error: &io::Error| {
+        Unprepared::Failed(Halt::io(format_args!("making {} of {}", to.display(), from.display()), error))
+    };
+    match make() {
+        Err(error) if is_full(&error) => match disk.remove(&from) {
+            Err(left) if left.kind() != io::ErrorKind::NotFound => Err(halt(&left)),
+            _ => Err(Unprepared::Full(error)),
+        },
+        made => made.map_err(|error| halt(&error)),
+    }
 }
 
 /// Bytes that a segment begins with: header and checkpoint.

@@ -340,11 +340,34 @@ impl Shared {
         self.chores.notified().await;
     }
 
-    /// A file is gone.
-    pub(super) fn removed(&self, number: u64) {
+    /// The file of a segment that goes, if another one can be made of it: it has their size, nobody reads it, and there are few of
+    /// them. Nothing in it is read from here on. On a full disk it must go.
+    pub(super) fn retire(&self, number: u64, segment_bytes: u64) -> Option<Arc<dyn File>> {
+        let is_full = *self.full.borrow();
         let mut state = self.state.lock();
-        state.files.remove(&number);
+        let file = state.files.remove(&number)?;
+        let may_stay = state.space.may_retire(number, segment_bytes, &self.limits) && !is_full;
+        (may_stay && Arc::strong_count(&file) == 1).then_some(file)
+    }
+
+    /// A segment is gone; its file may be kept.
+    pub(super) fn removed(&self, number: u64, retired: Option<Arc<dyn File>>) {
+        let mut state = self.state.lock();
+        match retired {
+            Some(file) => {
+                state.space.retired(number);
+                state.retired.push((number, file));
+            }
+            None => state.space.removed(number),
+        }
+    }
+
+    /// A file to make a segment of.
+    pub(super) fn take_retired(&self) -> Option<(u64, Arc<dyn File>)> {
+        let mut state = self.state.lock();
+        let (number, file) = state.retired.pop()?;
         state.space.removed(number);
+        Some((number, file))
     }
 
     /// Whether the disk is full.

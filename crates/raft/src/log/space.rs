@@ -20,6 +20,9 @@ pub(super) struct Limits {
     pub(super) copy_bytes_max: u64,
 }
 
+/// Files that are kept for other segments take at most this part of the budget.
+const RETIRED_SHARE: u64 = 8;
+
 /// What brings the log back into its budget.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Plan {
@@ -38,6 +41,8 @@ pub(super) struct Space {
     segments: BTreeMap<u64, Segment>,
     /// Bytes of those that are made ahead.
     prepared: BTreeMap<u64, u64>,
+    /// Bytes of files that are kept for others to be made of them, by the numbers of the segments that they were.
+    retired: BTreeMap<u64, u64>,
 }
 
 #[derive(Debug)]
@@ -66,9 +71,24 @@ impl Space {
         }
     }
 
-    /// A segment is gone.
+    /// A segment is gone, and its file, which may have been kept for a while.
     pub(super) fn removed(&mut self, number: u64) {
         self.segments.remove(&number);
+        self.retired.remove(&number);
+    }
+
+    /// A segment is gone, and its file is kept.
+    pub(super) fn retired(&mut self, number: u64) {
+        if let Some(segment) = self.segments.remove(&number) {
+            self.retired.insert(number, segment.bytes);
+        }
+    }
+
+    /// Whether another segment of `segment_bytes` bytes could be made of the file of this one, which is not needed any more. Such files
+    /// take no more than their share of the budget, in which they are counted.
+    pub(super) fn may_retire(&self, number: u64, segment_bytes: u64, limits: &Limits) -> bool {
+        let is_one = self.segments.get(&number).is_some_and(|segment| segment.bytes == segment_bytes);
+        is_one && self.retired.values().sum::<u64>() + segment_bytes <= limits.bytes_max / RETIRED_SHARE
     }
 
     /// A record of `len` bytes that is needed is in a segment.
@@ -93,10 +113,10 @@ impl Space {
         }
     }
 
-    /// Bytes of all segments, those included that are made ahead.
+    /// Bytes of all segments, and of files that one is made of or can be.
     pub(super) fn bytes(&self) -> u64 {
         let used = self.segments.values().map(|segment| segment.bytes);
-        used.chain(self.prepared.values().copied()).sum()
+        used.chain(self.prepared.values().copied()).chain(self.retired.values().copied()).sum()
     }
 
     /// How much of a segment each group needs.

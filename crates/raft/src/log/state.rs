@@ -57,6 +57,8 @@ pub(super) struct State {
     pub(super) space: Space,
     /// Files beside the chain of segments, to be removed.
     pub(super) unused: Vec<u64>,
+    /// Files of segments that are gone, for others to be made of them, with the numbers that they had.
+    pub(super) retired: Vec<(u64, Arc<dyn File>)>,
     /// The newest of the oldest segments of which nothing is needed, with how much had been queued when that was seen.
     unneeded: Option<(u64, u64)>,
     pub(super) queue: VecDeque<Queued>,
@@ -99,6 +101,7 @@ impl State {
             files: files.into_iter().map(|(number, (file, _))| (number, file)).collect(),
             space,
             unused: Vec::new(),
+            retired: Vec::new(),
             unneeded: None,
             queue: VecDeque::new(),
             committed: BTreeMap::new(),

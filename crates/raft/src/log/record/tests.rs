@@ -119,7 +119,7 @@ fn golden_segment() {
         next: 10,
     };
     let header = segment::Header { number: 3, previous: 2, previous_end: 4096, reserved: 4096 };
-    let file = segment::prepare(&*disk, dir.path(), 3, 4096, None).expect("prepared");
+    let file = segment::prepare(&*disk, dir.path(), 3, (4096, 4096), None).expect("prepared");
     let offset = segment::begin(&*file, &header, &BTreeMap::from([(key, points)])).expect("begun");
     let entry = LogEntry { index: 10, head: Bytes::from_static(b"head"), payload: Bytes::from_static(b"payload") };
     let records = [

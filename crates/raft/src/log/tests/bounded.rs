@@ -21,6 +21,11 @@ fn files(host: &SimHost) -> Vec<String> {
     host.env_inline().disk.list(&dir()).expect("listed")
 }
 
+/// The files that are segments, and not only may become some.
+fn segments(host: &SimHost) -> Vec<String> {
+    files(host).into_iter().filter(|name| name.ends_with(".seg")).collect()
+}
+
 fn capacity(host: &SimHost, bytes: Option<u64>) {
     host.disk().set_faults(Faults { capacity_bytes: bytes, ..Faults::default() });
 }
@@ -49,13 +54,13 @@ async fn a_segment_goes_when_nothing_in_it_is_needed() {
     }
     purge(&one, 19).await;
     rest(&env).await;
-    assert_eq!(files(&host)[0], "00000000000000000001.seg", "the other group's entries are in it");
+    assert_eq!(segments(&host)[0], "00000000000000000001.seg", "the other group's entries are in it");
     two.truncate_after(Some(0)).await.expect("truncated");
     rest(&env).await;
-    assert_eq!(files(&host)[0], "00000000000000000001.seg", "still one");
+    assert_eq!(segments(&host)[0], "00000000000000000001.seg", "still one");
     purge(&two, 0).await;
     rest(&env).await;
-    assert!(files(&host)[0].as_str() > "00000000000000000005.seg", "{:?}", files(&host));
+    assert!(segments(&host)[0].as_str() > "00000000000000000005.seg", "{:?}", files(&host));
     let before = held(&log).await;
     assert_eq!(log.bytes(), 4096 * files(&host).len() as u64);
     host.crash();
@@ -63,8 +68,74 @@ async fn a_segment_goes_when_nothing_in_it_is_needed() {
     assert_eq!(held(&log).await, before);
     log.remove_group(G1.0, G1.1).await.expect("removed");
     rest(&env).await;
-    assert_eq!(files(&host).len(), 2, "one that is written, one made ahead");
+    assert_eq!(segments(&host).len(), 2, "one that is written, one made ahead");
     assert_eq!(held(&log).await.keys().collect::<Vec<_>>(), [&G2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn files_of_segments_that_are_gone_serve_others() {
+    let host = host(33);
+    let env = host.env();
+    let settings = LogSettings { bytes_max: 16 * 4096, ..small() };
+    let mut log = Log::open(&env, &dir(), settings.clone()).await.expect("opens");
+    let mut next = 0;
+    for round in 0..4 {
+        let group = log.group(G1.0, G1.1);
+        for _ in 0..20 {
+            append(&group, vec![entry(next, &"x".repeat(900))]).await.expect("appended");
+            next += 1;
+        }
+        purge(&group, next - 2).await;
+        rest(&env).await;
+        let kept = files(&host).len() - segments(&host).len();
+        assert_eq!(kept, 2, "an eighth of the budget: {:?}", files(&host));
+        assert_eq!(log.bytes(), 4096 * files(&host).len() as u64);
+        let before = held(&log).await;
+        if round % 2 == 0 {
+            host.crash()
+        } else {
+            log.close().await
+        }
+        log = Log::open(&host.env(), &dir(), settings.clone()).await.expect("opens");
+        assert_eq!(held(&log).await, before, "round {round}");
+        rest(&env).await;
+        assert_eq!(files(&host), segments(&host), "a start keeps none");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_segment_made_of_another_is_begun_after_a_start_on_a_full_disk() {
+    let host = host(34);
+    let env = host.env();
+    let log = open(&env).await;
+    let group = log.group(G1.0, G1.1);
+    for i in 0..20 {
+        append(&group, vec![entry(i, &"x".repeat(900))]).await.expect("appended");
+    }
+    purge(&group, 18).await;
+    rest(&env).await;
+    for i in 20..26 {
+        append(&group, vec![entry(i, &"x".repeat(900))]).await.expect("appended");
+    }
+    rest(&env).await;
+    let ahead = segments(&host).pop().expect("one is made ahead");
+    let file = host.env_inline().disk.open(&dir().join(&ahead), Open::Read).expect("there");
+    let mut sectors = [0; 1024];
+    file.read_exact_at(&mut sectors, 0).expect("read");
+    assert!(
+        sectors[..512].iter().all(|byte| *byte == 0) && sectors[512..].starts_with(b"MCMT"),
+        "{ahead} is no new file"
+    );
+    let before = held(&log).await;
+    host.crash();
+    capacity(&host, Some(0));
+    let log = open(&host.env()).await;
+    append(&log.group(G1.0, G1.1), vec![entry(26, "it has room")]).await.expect("appended");
+    assert_eq!(segments(&host).last(), Some(&ahead));
+    let mut after = held(&log).await;
+    let group = after.get_mut(&G1).expect("there");
+    (group.next, _) = (26, group.entries.remove(&26));
+    assert_eq!(after, before);
 }
 
 /// Jobs of one class wait until they are let go.
@@ -101,7 +172,7 @@ async fn who_reads_a_segment_reads_on_when_it_goes() {
     assert!(futures::poll!(&mut read).is_pending());
     purge(&group, 15).await;
     rest(&env).await;
-    assert!(files(&host)[0].as_str() > "00000000000000000002.seg", "{:?}", files(&host));
+    assert!(segments(&host)[0].as_str() > "00000000000000000002.seg", "{:?}", files(&host));
     gate.notify_one();
     assert_eq!(read.await.expect("from the open file").len(), 3);
 }

@@ -263,7 +263,8 @@ async fn a_lone_checkpoint_that_is_damaged_is_not_an_empty_log() {
     let log = open(&env).await;
     env.clock.sleep(std::time::Duration::from_secs(1)).await;
     let (state, image) = (held(&log).await, image(&host));
-    let used: Vec<_> = image.iter().filter(|(_, bytes)| bytes.starts_with(b"MLOG")).collect();
+    let is_used = |name: &str, bytes: &[u8]| name.ends_with(".seg") && bytes.starts_with(b"MLOG");
+    let used: Vec<_> = image.iter().filter(|(name, bytes)| is_used(name, bytes)).collect();
     let [(name, bytes)] = used[..] else { panic!("{:?}", image.keys()) };
     assert_eq!(end(bytes), 1024, "its checkpoint and no more");
     assert_eq!(reopen(&image).await, Ok(state));
@@ -279,6 +280,40 @@ async fn a_lone_checkpoint_that_is_damaged_is_not_an_empty_log() {
     assert!(reopen(&lost).await.expect_err("it was in use").reason.contains("can be read as one in use"));
     lost.remove(name).expect("there");
     assert!(reopen(&lost).await.expect_err("it was there").reason.contains("can be read as one in use"));
+}
+
+/// Behind the end of a segment that was made of an older one's file stand commits, whole ones, of that one.
+#[tokio::test(start_paused = true)]
+async fn what_an_older_segment_left_is_neither_read_nor_a_witness() {
+    let host = host(26);
+    let env = host.env();
+    let log = open(&env).await;
+    let group = log.group(G1.0, G1.1);
+    for i in 0..40 {
+        append(&group, vec![entry(i, &"x".repeat(400))]).await.expect("appended");
+    }
+    group.purge(36, Bytes::from_static(b"p")).await.expect("purged");
+    env.clock.sleep(std::time::Duration::from_secs(1)).await;
+    for i in 40..56 {
+        append(&group, vec![entry(i, "y")]).await.expect("appended");
+    }
+    let (state, image) = (held(&log).await, image(&host));
+    let newest = newest(&image);
+    let summaries = inspect_log(&*env.disk, &dir()).expect("listed");
+    let end = summaries.iter().rfind(|segment| segment.previous.is_some()).expect("one is in use").end as usize;
+    let left: Vec<usize> =
+        (end..image[&newest].len()).step_by(512).filter(|at| image[&newest][*at..].starts_with(b"MCMT")).collect();
+    assert!(!left.is_empty(), "{newest} was made of an older segment, which had more in it than {end} bytes");
+    assert_eq!(reopen(&image).await, Ok(state.clone()));
+    // The last commit is cut like a torn one, and one before it is damage: its successor knew it to be synced.
+    for (at, is_last) in [(end - 512, true), (end - 1024, false)] {
+        let mut damaged = image.clone();
+        damaged.get_mut(&newest).expect("there")[at + 30] ^= 4;
+        match reopen(&damaged).await {
+            Ok(found) => assert!(is_last && found[&G1].next == state[&G1].next - 1, "{found:?}"),
+            Err(halt) => assert!(!is_last && halt.reason.contains("knew it to be synced"), "{halt}"),
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]
