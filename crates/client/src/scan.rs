@@ -10,7 +10,7 @@ use futures::FutureExt;
 use futures::future::try_join_all;
 use meridian_env::{Clock, Context, Instant, deadline};
 use meridian_proto::{failure_of, v1};
-use meridian_types::{Code, DatabaseId, Failure, Kind, NodeId, ShardId, Witness};
+use meridian_types::{Code, DatabaseId, Failure, Kind, NodeId, ReplicaId, ShardId, Witness};
 
 use crate::cluster::{Cluster, Tried};
 use crate::votes::Votes;
@@ -71,34 +71,60 @@ impl Cluster {
         database: DatabaseId,
         plan: &Bytes,
     ) -> Result<Vec<Scan>, Failure> {
+        let scans = self.scans(context, shards, true, database, plan).await?;
+        let votes = Votes::of(scans.iter().flat_map(|scan| &scan.votes));
+        let (mut confirmed, unconfirmed): (Vec<_>, Vec<_>) =
+            scans.into_iter().partition(|scan| scan.claims.iter().all(|claim| votes.confirm(claim)));
+        let deposed = unconfirmed.iter().flat_map(|scan| &scan.claims).filter(|claim| !votes.confirm(claim));
+        deposed.for_each(|claim| self.note_vote(claim, votes.newest(claim)));
+        let again: Vec<ShardId> =
+            unconfirmed.iter().flat_map(|scan| &scan.witnesses).map(|witness| witness.shard).collect();
+        confirmed.extend(self.scans(context, &again, false, database, plan).await?);
+        Ok(confirmed)
+    }
+
+    /// The same, in which each node confirms what it answers itself, unless the votes may be gathered and can be.
+    async fn scans(
+        &self,
+        context: &Context,
+        shards: &[ShardId],
+        may_gather: bool,
+        database: DatabaseId,
+        plan: &Bytes,
+    ) -> Result<Vec<Scan>, Failure> {
         let mut by_leader: BTreeMap<_, Vec<ShardId>> = BTreeMap::new();
         for shard in shards {
             by_leader.entry(self.known_leader((*shard).into())).or_default().push(*shard);
         }
         let asked = by_leader.keys().flatten().map(|(node, _)| *node).collect();
-        let is_gathered = self.hear_majorities(shards, &asked);
-        let alone = |shard: ShardId| self.scan_alone(context, shard, database, plan);
+        let is_gathered = may_gather && self.hear_majorities(shards, &asked);
+        let others = |led: &[ShardId]| -> Vec<ShardId> {
+            shards.iter().copied().filter(|shard| is_gathered && !led.contains(shard)).collect()
+        };
         let scans = by_leader.into_iter().map(|(leader, led)| async move {
-            let others: Vec<ShardId> =
-                shards.iter().copied().filter(|shard| is_gathered && !led.contains(shard)).collect();
             let together = match leader {
                 Some(leader) if led.len() > 1 || is_gathered => {
-                    self.scan_together(context, leader, (&led, &others), database, plan).await?
+                    self.scan_together(context, leader, (&led, &others(&led)), database, plan).await?
                 }
                 _ => None,
             };
+            let alone =
+                |shard| async move { self.scan_alone(context, (shard, &others(&[shard])), database, plan).await };
             match together {
                 Some(scan) => Ok(vec![scan]),
                 None => try_join_all(led.into_iter().map(alone)).await,
             }
         });
-        let scans: Vec<Scan> = try_join_all(scans).await?.into_iter().flatten().collect();
-        let votes = Votes::of(scans.iter().flat_map(|scan| &scan.votes));
-        let (mut confirmed, unconfirmed): (Vec<_>, Vec<_>) =
-            scans.into_iter().partition(|scan| scan.claims.iter().all(|claim| votes.confirm(claim)));
-        let again = unconfirmed.iter().flat_map(|scan| &scan.witnesses).map(|witness| alone(witness.shard));
-        confirmed.extend(try_join_all(again).await?);
-        Ok(confirmed)
+        Ok(try_join_all(scans).await?.into_iter().flatten().collect())
+    }
+
+    /// A replica that claims to lead a shard may be deposed by the one that this vote is for.
+    fn note_vote(&self, claim: &v1::Claim, newest: Option<u64>) {
+        let (map, shard) = (self.map(), ShardId(claim.shard));
+        let node = |replica| map.shards.get(&shard)?.replicas.get(&ReplicaId(replica)).copied();
+        if let (Some(asked), Some(leader)) = (node(claim.replica), newest.and_then(node)) {
+            self.note_leader(shard.into(), asked, Some(leader));
+        }
     }
 
     /// Whether more than half of the replicas of each of these shards are on these nodes.
@@ -139,12 +165,12 @@ impl Cluster {
     async fn scan_alone(
         &self,
         context: &Context,
-        shard: ShardId,
+        (shard, others): (ShardId, &[ShardId]),
         database: DatabaseId,
         plan: &Bytes,
     ) -> Result<Scan, Failure> {
         let shards = [shard];
-        let call = |_, address| self.scan_at(context, (&shards, &[]), database, plan, address).boxed();
+        let call = |_, address| self.scan_at(context, (&shards, others), database, plan, address).boxed();
         self.on_leader(context, shard.into(), true, call).await
     }
 

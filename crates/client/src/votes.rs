@@ -24,6 +24,12 @@ impl Votes {
         };
         !claim.configurations.is_empty() && claim.configurations.iter().all(is_held)
     }
+
+    /// For whom the newest vote on a shard is, if it is of a later term than the claim.
+    pub(crate) fn newest(&self, claim: &v1::Claim) -> Option<u64> {
+        let told = self.0.range((claim.shard, 0)..=(claim.shard, u64::MAX)).map(|(_, vote)| *vote);
+        told.filter(|(_, term)| *term > claim.term).max_by_key(|(_, term)| *term).map(|(leader, _)| leader)
+    }
 }
 
 #[cfg(test)]
@@ -67,5 +73,13 @@ mod tests {
         let configurations = vec![v1::Voters { replicas: vec![1, 2, 3] }];
         let claim = v1::Claim { shard: 7, replica: 1, term: 3, configurations };
         assert!(!Votes::of([other].iter()).confirm(&claim), "of another shard");
+        let told = [(7, 2, 3), (7, 3, 5), (7, 9, 4), (8, 4, 9)].map(|(shard, leader, term)| v1::HeldVote {
+            shard,
+            replica: leader,
+            leader,
+            term,
+        });
+        assert_eq!(Votes::of(told.iter()).newest(&claim), Some(3), "who has deposed it, of this shard");
+        assert_eq!(Votes::of(told[..1].iter()).newest(&claim), None);
     }
 }
