@@ -129,15 +129,14 @@ impl Maker {
         mut wanted: watch::Receiver<u64>,
     ) -> Result<Arc<dyn File>, Stop> {
         let mut space = SpaceWait::new(&self.shared, &self.clock);
-        let (mut made, number_is_spare) = (0, spare.is_some());
+        let mut made = 0;
         loop {
             if made > 0 && wanted.wait_for(|wanted| *wanted >= made).await.is_err() {
                 return Err(Stop::Ended);
             }
             let (disk, dir) = (Arc::clone(&self.disk), self.dir.clone());
-            let retired = if number_is_spare { None } else { self.shared.take_retired() };
             let (of, file) = (self.bytes, spare.take());
-            let (to, job): (u64, Job) = match retired {
+            let (to, job): (u64, Job) = match self.shared.take_retired() {
                 Some((old, file)) => {
                     (of, Box::new(move || segment::reuse(&*disk, &dir, number, old, &*file).map(|()| file)))
                 }

@@ -4,7 +4,7 @@
 //! Never decides: what to do follows from the state, see `space`. Never has two chores under way, so that segments go one after
 //! the other, oldest first.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use meridian_env::{Class, Clock, Disk, Halt, Work, is_full, run};
@@ -42,6 +42,7 @@ impl Keeper {
                     Ok(())
                 }
                 Chore::Remove(numbers) => self.remove(&numbers).await,
+                Chore::Discard(number) => self.take_out(number, segment::discard).await.map(drop),
                 Chore::Copy(moves) => self.copy(moves).await,
             };
             if let Err(halt) = result {
@@ -53,29 +54,35 @@ impl Keeper {
     /// Removes segments, each durably before the next: a hole in the chain of segments would be damage.
     async fn remove(&self, numbers: &[u64]) -> Result<(), Halt> {
         for number in numbers {
-            let mut space = SpaceWait::new(&self.shared, &self.clock);
             let retired = self.shared.retire(*number, self.segment_bytes);
             let take_out = if retired.is_some() { segment::retire } else { segment::remove };
-            loop {
-                let (disk, dir, number) = (Arc::clone(&self.disk), self.dir.clone(), *number);
-                match run(&*self.work, Class::Flush, move || take_out(&*disk, &dir, number)).await {
-                    Ok(()) => break,
-                    // Some file systems need space even for this.
-                    Err(error) if is_full(&error) => {
-                        if space.wait(&error).await.is_err() {
-                            return Ok(());
-                        }
-                    }
-                    Err(error) => {
-                        let path = segment::path(&self.dir, number);
-                        return Err(Halt::io(format_args!("removing {}", path.display()), &error));
-                    }
-                }
+            if !self.take_out(*number, take_out).await? {
+                return Ok(());
             }
             tracing::debug!(segment = number, is_kept = retired.is_some(), "log segment removed");
             self.shared.removed(*number, retired);
         }
         Ok(())
+    }
+
+    /// Whether it is done: it is not if the log ends while there is no space for it, which some file systems need even for this.
+    async fn take_out(&self, number: u64, how: fn(&dyn Disk, &Path, u64) -> std::io::Result<()>) -> Result<bool, Halt> {
+        let mut space = SpaceWait::new(&self.shared, &self.clock);
+        loop {
+            let (disk, dir) = (Arc::clone(&self.disk), self.dir.clone());
+            match run(&*self.work, Class::Flush, move || how(&*disk, &dir, number)).await {
+                Ok(()) => return Ok(true),
+                Err(error) if is_full(&error) => {
+                    if space.wait(&error).await.is_err() {
+                        return Ok(false);
+                    }
+                }
+                Err(error) => {
+                    let path = segment::path(&self.dir, number);
+                    return Err(Halt::io(format_args!("removing {}", path.display()), &error));
+                }
+            }
+        }
     }
 
     /// Copies entries forward, through the queue like everything else. When it returns they are synced, or the log has ended.

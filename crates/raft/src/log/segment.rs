@@ -164,28 +164,35 @@ pub(super) fn prepare(
     };
     match make() {
         Ok(file) => Ok(file),
-        Err(error) if is_full(&error) => match disk.remove(&path) {
-            Err(left) if left.kind() != io::ErrorKind::NotFound => Err(halt(&left)),
-            _ => Err(Unprepared::Full(error)),
-        },
+        Err(error) if is_full(&error) => {
+            disk.remove(&path).or_else(unless_missing).map_err(|left| halt(&left))?;
+            Err(Unprepared::Full(error))
+        }
         Err(error) => Err(halt(&error)),
     }
 }
 
 /// Removes a segment's file, durably. One that is not there is fine.
 pub(super) fn remove(disk: &dyn Disk, dir: &Path, number: u64) -> io::Result<()> {
-    match disk.remove(&path(dir, number)) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => disk.sync_dir(dir),
-    }
+    disk.remove(&path(dir, number)).or_else(unless_missing)?;
+    disk.sync_dir(dir)
+}
+
+/// Gives the room of a retired file back.
+pub(super) fn discard(disk: &dyn Disk, dir: &Path, number: u64) -> io::Result<()> {
+    disk.remove(&retired_path(dir, number)).or_else(unless_missing)?;
+    disk.sync_dir(dir)
+}
+
+/// A file that is to go and is not there is gone.
+fn unless_missing(error: io::Error) -> io::Result<()> {
+    if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
 }
 
 /// Takes a segment out of the log, durably as [`remove`] does, and keeps its file for another one. One that is not there is fine.
 pub(super) fn retire(disk: &dyn Disk, dir: &Path, number: u64) -> io::Result<()> {
-    match disk.rename(&path(dir, number), &retired_path(dir, number)) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => disk.sync_dir(dir),
-    }
+    disk.rename(&path(dir, number), &retired_path(dir, number)).or_else(unless_missing)?;
+    disk.sync_dir(dir)
 }
 
 /// Makes segment `number` of the retired `file` of another one, as [`prepare`] does: what that one has left is read as nothing under
@@ -202,10 +209,12 @@ pub(super) fn reuse(disk: &dyn Disk, dir: &Path, number: u64, retired: u64, file
         Unprepared::Failed(Halt::io(format_args!("making {} of {}", to.display(), from.display()), error))
     };
     match make() {
-        Err(error) if is_full(&error) => match disk.remove(&from) {
-            Err(left) if left.kind() != io::ErrorKind::NotFound => Err(halt(&left)),
-            _ => Err(Unprepared::Full(error)),
-        },
+        Err(error) if is_full(&error) => {
+            for name in [&from, &to] {
+                disk.remove(name).or_else(unless_missing).map_err(|left| halt(&left))?;
+            }
+            Err(Unprepared::Full(error))
+        }
         made => made.map_err(|error| halt(&error)),
     }
 }

@@ -25,6 +25,8 @@ use super::{Done, GroupState};
 pub(super) enum Chore {
     /// Remove these files, in this order.
     Remove(Vec<u64>),
+    /// Give back the room of this file, which was kept.
+    Discard(u64),
     /// Copy these entries forward.
     Copy(Vec<Move>),
     /// Nothing, until something was synced.
@@ -329,6 +331,11 @@ impl Shared {
         if !removable.is_empty() {
             return Chore::Remove(removable);
         }
+        if *self.full.borrow()
+            && let Some((number, _)) = state.pop_retired()
+        {
+            return Chore::Discard(number);
+        }
         match state.space.plan(&self.limits) {
             Plan::Copy(segment) if !*self.full.borrow() => Chore::Copy(state.remainder(segment)),
             _ => Chore::Rest,
@@ -364,10 +371,7 @@ impl Shared {
 
     /// A file to make a segment of.
     pub(super) fn take_retired(&self) -> Option<(u64, Arc<dyn File>)> {
-        let mut state = self.state.lock();
-        let (number, file) = state.retired.pop()?;
-        state.space.removed(number);
-        Some((number, file))
+        self.state.lock().pop_retired()
     }
 
     /// Whether the disk is full.
@@ -385,8 +389,8 @@ impl Shared {
                 tracing::warn!("the disk is full: nothing is acked beyond what the current log segment holds");
             } else {
                 tracing::info!("the disk has space again");
-                self.chores.notify_one();
             }
+            self.chores.notify_one();
         }
     }
 

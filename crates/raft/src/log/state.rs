@@ -227,6 +227,13 @@ impl State {
         }
     }
 
+    /// A file that was kept for another segment, with the number that it had; it counts no more.
+    pub(super) fn pop_retired(&mut self) -> Option<(u64, Arc<dyn File>)> {
+        let retired = self.retired.pop()?;
+        self.space.removed(retired.0);
+        Some(retired)
+    }
+
     /// What is needed of a segment.
     pub(super) fn remainder(&self, segment: u64) -> Vec<Move> {
         let mut moves = Vec::new();

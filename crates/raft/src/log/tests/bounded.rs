@@ -26,6 +26,10 @@ fn segments(host: &SimHost) -> Vec<String> {
     files(host).into_iter().filter(|name| name.ends_with(".seg")).collect()
 }
 
+fn len(host: &SimHost, name: &str) -> u64 {
+    host.env_inline().disk.open(&dir().join(name), Open::Read).and_then(|file| file.len()).expect("there")
+}
+
 fn capacity(host: &SimHost, bytes: Option<u64>) {
     host.disk().set_faults(Faults { capacity_bytes: bytes, ..Faults::default() });
 }
@@ -101,6 +105,28 @@ async fn files_of_segments_that_are_gone_serve_others() {
         rest(&env).await;
         assert_eq!(files(&host), segments(&host), "a start keeps none");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn files_that_are_kept_give_way_on_a_full_disk() {
+    let host = host(35);
+    let env = host.env();
+    let log = Log::open(&env, &dir(), LogSettings { bytes_max: 40 * 4096, ..small() }).await.expect("opens");
+    let group = log.group(G1.0, G1.1);
+    for i in 0..40 {
+        append(&group, vec![entry(i, &"x".repeat(900))]).await.expect("appended");
+    }
+    purge(&group, 38).await;
+    rest(&env).await;
+    let kept = files(&host).len() - segments(&host).len();
+    assert!(kept >= 4, "{:?}", files(&host));
+    capacity(&host, Some(log.bytes()));
+    append(&group, vec![entry(40, &"larger than a segment".repeat(400))])
+        .await
+        .expect("there is room in what was kept");
+    assert!(files(&host).len() < segments(&host).len() + kept, "{:?}", files(&host));
+    rest(&env).await;
+    assert_eq!(log.bytes(), files(&host).iter().map(|name| len(&host, name)).sum::<u64>());
 }
 
 #[tokio::test(start_paused = true)]
