@@ -10,15 +10,15 @@ use serde::{Deserialize, Serialize};
 /// The database of a trial.
 pub const DATABASE: &str = "trial";
 /// Its measurements: a series belongs to the one that its number gives.
-pub const MEASUREMENTS: [&str; 2] = ["cpu", "disk"];
+pub const MEASUREMENTS: [&str; 6] = ["cpu", "disk", "load", "mem", "net", "swap"];
 
 /// Where data time begins: before every clock of a trial, so that no point is from the future.
 const BASE_NANOS: i64 = 1_760_000_000_000_000_000;
 /// Data time between two new rows.
 const STEP_NANOS: i64 = 1_000_000;
 const DAY_NANOS: i64 = 24 * 3_600 * 1_000_000_000;
-/// The fields come at this serial number times powers of two.
-const FIELDS_COME: i64 = 25;
+/// After so many batches a measurement gets a field.
+const FIELD_EVERY: u64 = 25;
 /// Rows that later ones may overwrite or delete: each place is written a few times, none for ever.
 const RECENT_ROWS: usize = 256;
 
@@ -77,12 +77,12 @@ impl Field {
         1 << self as u8
     }
 
-    /// From which row on a measurement has it: one comes after the other, so that again and again somebody does not know yet what
-    /// another has just written. The serial number is there from the first row on.
-    fn begins_at(self, measurement: usize) -> i64 {
+    /// From which batch on a measurement has it: one comes after the other, for as long as most trials last, so that again and
+    /// again somebody does not know yet what another has just written. The serial number is there from the first row on.
+    fn begins_at(self, measurement: usize) -> u64 {
         match self as usize {
             0 => 0,
-            at => FIELDS_COME << (at * MEASUREMENTS.len() + measurement),
+            at => FIELD_EVERY * (1 + (at - 1) * MEASUREMENTS.len() + measurement) as u64,
         }
     }
 }
@@ -92,9 +92,10 @@ impl Field {
 pub struct Series(pub u32);
 
 impl Series {
-    /// Which of [`MEASUREMENTS`] it belongs to.
+    /// Which of [`MEASUREMENTS`] it belongs to: eight series take turns in two of them, the next eight in the next two.
     pub fn measurement(self) -> usize {
-        self.0 as usize % MEASUREMENTS.len()
+        let number = self.0 as usize;
+        (number % 2 + number / 8 * 2) % MEASUREMENTS.len()
     }
 
     /// Its tags.
@@ -179,6 +180,7 @@ pub struct Generator {
     rng: Rng,
     series: u32,
     serial: i64,
+    batches: u64,
     recent: VecDeque<(Series, i64)>,
 }
 
@@ -186,11 +188,12 @@ impl Generator {
     /// A generator over `series` series that draws from `rng`.
     pub fn new(rng: Rng, series: u32) -> Self {
         assert!(series > 0, "without a series there is nothing to write");
-        Self { rng, series, serial: 0, recent: VecDeque::with_capacity(RECENT_ROWS) }
+        Self { rng, series, serial: 0, batches: 0, recent: VecDeque::with_capacity(RECENT_ROWS) }
     }
 
     /// Up to `rows` rows for one request, each of another (series, time).
     pub fn batch(&mut self, rows: usize) -> Vec<Row> {
+        self.batches += 1;
         let mut batch: Vec<Row> = Vec::with_capacity(rows);
         for _ in 0..rows {
             let row = self.row();
@@ -208,7 +211,7 @@ impl Generator {
             _ => self.new_place(),
         };
         let drawn = 1 + self.rng.below((1 << Field::ALL.len()) - 1) as u8;
-        let is_there = |field: &Field| self.serial >= field.begins_at(series.measurement());
+        let is_there = |field: &Field| self.batches >= field.begins_at(series.measurement());
         let fields = Field::ALL.into_iter().filter(is_there).fold(0, |bits, field| bits | field.bit() & drawn);
         // Every row has a field.
         let fields = if fields == 0 { Field::Serial.bit() } else { fields };
