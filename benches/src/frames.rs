@@ -1,16 +1,17 @@
 //! A run as frames: one `Data.WriteFrames` stream with a window of frames under way, each under a request id of its own.
 //!
-//! Takes nothing but a reply that stored every point: a refused row or an error ends the run.
+//! Takes nothing but a reply that stored every point: a refused row or an error ends the run. A frame for which there is no room
+//! now is certainly not stored: it is sent again, under its id.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use meridian_client::{FrameStream, Pending, Session};
 use meridian_env::{Env, Instant, deadline};
 use meridian_proto::{ConvertError, request_id, v1};
-use meridian_types::Failure;
+use meridian_types::{Code, Failure};
 use tonic::transport::Channel;
 
-use crate::pace::{ANSWER_WAIT_MAX, Batch, Pace, Tally, wait_until};
+use crate::pace::{ANSWER_WAIT_MAX, Batch, PUT_OFF, Pace, Tally, wait_until};
 
 /// Why a run of frames failed.
 #[derive(Debug, thiserror::Error)]
@@ -76,10 +77,17 @@ impl Stream {
     pub(crate) async fn run(mut self, env: &Env, batches: &[Batch], pace: Pace) -> Result<Tally, FramesError> {
         let mut tally = Tally::new();
         let mut flying = BTreeMap::new();
+        // Frames for which there was no room, each with when it is sent again.
+        let mut put_off = VecDeque::<(Instant, Flying<'_>)>::new();
         let mut waiting = batches.iter().peekable();
         loop {
             let now = env.clock.now();
-            let next = waiting.peek().filter(|_| flying.len() < self.window);
+            if let Some((_, again)) = put_off.pop_front_if(|(at, _)| *at <= now) {
+                self.frames.send(&again.pending, again.batch.shard, again.batch.body.clone())?;
+                flying.insert(again.pending.id.seq, again);
+                continue;
+            }
+            let next = waiting.peek().filter(|_| flying.len() + put_off.len() < self.window);
             let due = next.and_then(|batch| pace.intended(batch, now));
             if let Some(intended) = due.filter(|due| *due <= now)
                 && let Some(batch) = waiting.next()
@@ -88,17 +96,30 @@ impl Stream {
                 flying.insert(seq, sent);
                 continue;
             }
-            if due.is_none() && flying.is_empty() {
+            let wakes = due.into_iter().chain(put_off.front().map(|(at, _)| *at)).min();
+            if wakes.is_none() && flying.is_empty() {
                 return Ok(tally);
             }
             let silence_ends = now + ANSWER_WAIT_MAX;
             tokio::select! {
                 biased;
                 reply = deadline(&*env.clock, silence_ends, self.frames.next()), if !flying.is_empty() => {
-                    let done = answered(&mut flying, reply.map_err(|_| FramesError::Silent)??)?;
-                    tally.acknowledged(done.batch, done.intended, env.clock.now());
+                    let reply = reply.map_err(|_| FramesError::Silent)??;
+                    let (sent, now) = (taken(&mut flying, &reply)?, env.clock.now());
+                    match check(sent.batch, reply) {
+                        Err(FramesError::Failed(failure))
+                            if failure.code == Code::Overloaded && now < sent.intended + ANSWER_WAIT_MAX =>
+                        {
+                            tally.put_off += 1;
+                            put_off.push_back((now + PUT_OFF, sent));
+                        }
+                        checked => {
+                            checked?;
+                            tally.acknowledged(sent.batch, sent.intended, now);
+                        }
+                    }
                 }
-                () = wait_until(env, due.unwrap_or(silence_ends)), if due.is_some() => {}
+                () = wait_until(env, wakes.unwrap_or(silence_ends)), if wakes.is_some() => {}
             }
         }
     }
@@ -110,8 +131,18 @@ impl Stream {
     }
 }
 
-/// Takes the frame that `reply` acknowledges from those under way.
-fn answered<'a>(flying: &mut BTreeMap<u64, Flying<'a>>, reply: v1::FrameReply) -> Result<Flying<'a>, FramesError> {
+/// Takes the frame that `reply` answers from those under way.
+fn taken<'a>(flying: &mut BTreeMap<u64, Flying<'a>>, reply: &v1::FrameReply) -> Result<Flying<'a>, FramesError> {
+    let id = match (request_id(reply.request.as_ref()), &reply.error) {
+        (Err(_), Some(error)) => return Err(FramesError::Failed(error.clone().into())),
+        (id, _) => id?,
+    };
+    let sent = flying.remove(&id.seq).filter(|flying| flying.pending.id == id);
+    sent.ok_or(FramesError::Stray(reply.request))
+}
+
+/// Whether `reply` says that all of the batch is stored.
+fn check(batch: &Batch, reply: v1::FrameReply) -> Result<(), FramesError> {
     if let Some(error) = reply.error {
         return Err(FramesError::Failed(error.into()));
     }
@@ -119,13 +150,10 @@ fn answered<'a>(flying: &mut BTreeMap<u64, Flying<'a>>, reply: v1::FrameReply) -
         let first = reply.rejected.into_iter().next().map_or_else(|| "the reply does not say why".into(), |r| r.text);
         return Err(FramesError::Rejected { total: reply.rejected_total, first });
     }
-    let id = request_id(reply.request.as_ref())?;
-    let done = flying.remove(&id.seq).filter(|flying| flying.pending.id == id);
-    let done = done.ok_or(FramesError::Stray(reply.request))?;
-    if reply.points != done.batch.points {
-        return Err(FramesError::Short { sent: done.batch.points, stored: reply.points });
+    if reply.points != batch.points {
+        return Err(FramesError::Short { sent: batch.points, stored: reply.points });
     }
-    Ok(done)
+    Ok(())
 }
 
 #[cfg(test)]
@@ -147,9 +175,9 @@ mod tests {
         let mut reply =
             v1::FrameReply { request: Some(flying[&0].pending.id.into()), points: 10, ..Default::default() };
         change(&mut reply);
-        let seq = answered(&mut flying, reply)?.pending.id.seq;
+        let sent = taken(&mut flying, &reply)?;
         assert_eq!(flying.len(), 1);
-        Ok(seq)
+        check(sent.batch, reply).map(|()| sent.pending.id.seq)
     }
 
     #[test]
@@ -168,7 +196,7 @@ mod tests {
         assert_eq!(failed.expect_err("it failed").to_string(), "WriteFrames: E0019: full");
     }
 
-    /// Acknowledges frames in pairs, the second of a pair first, and ends after `ends_after` frames.
+    /// Acknowledges frames in pairs, the second of a pair first, and ends after `ends_after` frames. It has no room for the first.
     #[derive(Debug)]
     struct Pairs {
         ends_after: usize,
@@ -206,10 +234,11 @@ mod tests {
             &self,
             request: tonic::Request<Streaming<v1::FrameRequest>>,
         ) -> Result<tonic::Response<Self::WriteFramesStream>, tonic::Status> {
-            let reply = |frame: Result<v1::FrameRequest, tonic::Status>| {
-                frame.map(|frame| v1::FrameReply { request: frame.request, points: 10, ..Default::default() })
+            let reply = |(place, frame): (usize, Result<v1::FrameRequest, tonic::Status>)| {
+                let error = (place == 0).then(|| Failure::new(Code::Overloaded, "full").into());
+                frame.map(|frame| v1::FrameReply { request: frame.request, points: 10, error, ..Default::default() })
             };
-            let frames = request.into_inner().take(self.ends_after).chunks(2);
+            let frames = request.into_inner().take(self.ends_after).enumerate().chunks(2);
             let replies = frames.flat_map(move |pair| futures::stream::iter(pair.into_iter().rev().map(reply)));
             Ok(tonic::Response::new(Box::pin(replies)))
         }
@@ -238,8 +267,9 @@ mod tests {
 
     #[test]
     fn the_window_is_kept_full_and_replies_come_in_any_order() {
-        let tally = run(6, 100).expect("all are taken");
-        assert_eq!((tally.requests, tally.points, tally.bytes, tally.latency.len()), (6, 60, 42, 6));
+        let tally = run(7, 100).expect("all are taken, one when it comes again");
+        assert_eq!((tally.requests, tally.points, tally.bytes, tally.latency.len()), (7, 70, 49, 7));
+        assert_eq!(tally.put_off, 1);
     }
 
     #[test]

@@ -4,7 +4,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::io::Write as _;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -15,7 +14,7 @@ use meridian_env::{Env, deadline};
 use meridian_types::{Timestamp, ValueRef};
 
 use crate::generate::Host;
-use crate::pace::{ANSWER_WAIT_MAX, Batch, Pace, Tally, wait_until};
+use crate::pace::{ANSWER_WAIT_MAX, Batch, PUT_OFF, Pace, Tally, wait_until};
 
 /// The part of a refusal that is read and printed.
 const REFUSAL_BYTES_MAX: usize = 64 << 10;
@@ -62,9 +61,6 @@ pub(crate) fn encode(out: &mut Vec<u8>, fields: &[String], host: &Host, time: Ti
     }
     writeln!(out, " {}", time.nanos()).expect(TAKES_ALL);
 }
-
-/// How long until a request that was refused for want of room is sent again.
-const PUT_OFF: Duration = Duration::from_millis(100);
 
 /// Open connections to one router.
 #[derive(Debug)]

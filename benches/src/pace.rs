@@ -14,6 +14,9 @@ use meridian_types::ShardId;
 /// Longest wait for one answer: past it the run has failed.
 pub(crate) const ANSWER_WAIT_MAX: Duration = Duration::from_secs(60);
 
+/// How long until a request that was refused for want of room is sent again.
+pub(crate) const PUT_OFF: Duration = Duration::from_millis(100);
+
 /// Latencies up to this many microseconds are told apart; longer ones count as this.
 const LATENCY_MICROS_MAX: u64 = 600_000_000;
 

@@ -5,17 +5,19 @@
 //! which a row that retention has not reached is missing, or one is there that it has passed.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::time::Duration;
 
+use meridian_client::Series;
 use meridian_env::{Class, Env, deadline, real};
 use meridian_types::{TimeRange, Timestamp};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::check::{Cluster, Router};
 use crate::generate::Shape;
-use crate::load::{Link, LoadError, Mode, line_batches};
+use crate::load::{Link, LoadError, Mode, frame_batches, line_batches};
 use crate::pace::{Batch, Pace, Tally};
-use crate::{cpu, load};
+use crate::{cpu, load, numbers};
 
 /// How often levels are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
@@ -30,6 +32,12 @@ const ANSWER_BYTES_MAX: u64 = 4 << 20;
 /// How long, how much, and where.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct Args {
+    /// How points travel.
+    #[arg(long, value_enum, default_value = "lines")]
+    mode: Mode,
+    /// Points a second to send; without it as fast as they are taken.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    rate: Option<u64>,
     #[command(flatten)]
     to: load::Target,
     #[command(flatten)]
@@ -47,6 +55,7 @@ pub(crate) struct Args {
 struct Levels {
     since: Duration,
     points: u64,
+    cpu: f64,
     rows: f64,
     log: f64,
     files: f64,
@@ -75,16 +84,24 @@ async fn run(env: &Env, args: &Args) -> Result<String, LoadError> {
     let retention = Duration::from_secs(args.retention.into());
     router.create_database(&to.db, retention).await?;
     let cluster = router.cluster().await?;
-    let begun = env.clock.now();
-    let cpu_before = cpu_of(&to.pid)?;
-    let (mut all, mut rounds, mut levels) = (Tally::new(), Vec::<Round>::new(), Vec::<Levels>::new());
     let mut data_end = env.clock.wall().saturating_add(-1_000_000_000);
-    let (mut next, mut round) = encode(env, args, &mut data_end).await?;
+    let series = match args.mode {
+        Mode::Lines => Vec::new(),
+        Mode::Frames => {
+            let before = data_end.saturating_add(-1);
+            numbers::learn(env, channel.clone(), &to.db, &args.shape, before).await?
+        }
+    };
+    let series: Arc<[Arc<Series>]> = series.into();
+    let (mut all, mut rounds, mut levels) = (Tally::new(), Vec::<Round>::new(), Vec::<Levels>::new());
+    let (mut next, mut round) = encode(env, args, &series, &mut data_end).await?;
+    let (begun, cpu_before) = (env.clock.now(), cpu_of(&to.pid)?);
     let ends = begun + Duration::from_secs(args.seconds);
     while env.clock.now() < ends {
-        let link = Link::open(env, Mode::Lines, to, channel.clone()).await?;
-        let pace = Pace::new(env.clock.now(), None, None);
-        let (sent, encoded) = tokio::join!(link.send(env, &next, pace), encode(env, args, &mut data_end));
+        let link = Link::open(env, args.mode, to, channel.clone()).await?;
+        let due = |rate: u64| begun + Duration::from_secs_f64(all.points as f64 / rate as f64);
+        let pace = Pace::new(args.rate.map_or_else(|| env.clock.now(), due), None, args.rate);
+        let (sent, encoded) = tokio::join!(link.send(env, &next, pace), encode(env, args, &series, &mut data_end));
         all.add(&sent?);
         rounds.push(round);
         (next, round) = encoded?;
@@ -101,16 +118,26 @@ async fn run(env: &Env, args: &Args) -> Result<String, LoadError> {
 }
 
 /// The rows of the time since the last round, encoded on another thread.
-async fn encode(env: &Env, args: &Args, data_end: &mut Timestamp) -> Result<(Vec<Batch>, Round), LoadError> {
+async fn encode(
+    env: &Env,
+    args: &Args,
+    series: &Arc<[Arc<Series>]>,
+    data_end: &mut Timestamp,
+) -> Result<(Vec<Batch>, Round), LoadError> {
     let (start, end) = (*data_end, env.clock.wall());
-    *data_end = end;
     let shape = args.shape.clone();
-    let steps = i64::try_from(shape.rows().div_ceil(shape.series.into())).expect("at most POINTS_MAX");
-    let interval = ((end.nanos() - start.nanos()) / steps).max(1);
     let rows = shape.rows();
-    let job = move || line_batches(&shape, start, interval);
+    let steps = i64::try_from(rows.div_ceil(shape.series.into())).expect("at most POINTS_MAX");
+    let interval = ((end.nanos() - start.nanos()) / steps).max(1);
+    let range = TimeRange::new(start, start.saturating_add(steps * interval))?;
+    *data_end = range.end();
+    let (mode, series) = (args.mode, Arc::clone(series));
+    let job = move || match mode {
+        Mode::Lines => line_batches(&shape, start, interval),
+        Mode::Frames => frame_batches(&shape, start, interval, &series),
+    };
     let batches = meridian_env::run(&*env.work, Class::Scan, job).await?;
-    Ok((batches, Round { range: TimeRange::new(start, start.saturating_add(steps * interval))?, rows }))
+    Ok((batches, Round { range, rows }))
 }
 
 fn cpu_of(pids: &[u32]) -> Result<f64, LoadError> {
@@ -126,6 +153,7 @@ async fn look(env: &Env, nodes: &[String], pids: &[u32], since: Duration, points
         levels.files += value(&text, "meridian_node_file_bytes");
         levels.blocks += value(&text, "meridian_node_blocks");
     }
+    levels.cpu = cpu_of(pids)?;
     for pid in pids {
         levels.resident += cpu::resident_bytes_of(*pid)? as f64;
     }
@@ -199,25 +227,31 @@ fn report(
     levels: &[Levels],
 ) -> (String, bool) {
     let mut out = format!(
-        "{} nodes, {} shards, {} replicas, fsync before each answer, retention {} s, {:.0} s: {:.2} M points/s acknowledged, {:.2} CPU-s a million, {} requests put off\n\n",
+        "{} nodes, {} shards, {} replicas, fsync before each answer, retention {} s, {:.0} s: {:.2} M points/s acknowledged, p50 {:.1} and p99 {:.1} ms, {:.3} CPU-s a million, {} requests put off\n\n",
         cluster.nodes,
         cluster.shards,
         cluster.replicas,
         args.retention,
         seconds,
         all.points as f64 / seconds / 1e6,
+        all.latency.value_at_quantile(0.5) as f64 / 1e3,
+        all.latency.value_at_quantile(0.99) as f64 / 1e3,
         cpu / (all.points as f64 / 1e6),
         all.put_off,
     );
     out.push_str("all nodes, MB; each row the mean of a minute\n");
     let head = COLUMNS.map(|(name, _)| format!("{name:>15}")).concat();
-    let _ = writeln!(out, "{:>6}{:>10}{head}", "minute", "M points");
+    let _ = writeln!(out, "{:>6}{:>10}{:>12}{head}", "minute", "M points", "CPU-s a M");
+    let mut before = *levels.first().unwrap_or(&Levels::default());
     for minute in 0..=(seconds as u64 / 60) {
         let inside = |l: &&Levels| l.since.as_secs() / 60 == minute;
         let of_minute: Vec<&Levels> = levels.iter().filter(inside).collect();
         let Some(last) = of_minute.last() else { continue };
         let cells = COLUMNS.map(|(_, of)| format!("{:>15.1}", mean(of_minute.iter().map(|l| of(l)))));
-        let _ = writeln!(out, "{:>6}{:>10.0}{}", minute + 1, last.points as f64 / 1e6, cells.concat());
+        let (cpu, millions) = (last.cpu - before.cpu, (last.points - before.points) as f64 / 1e6);
+        before = **last;
+        let used = cpu / millions;
+        let _ = writeln!(out, "{:>6}{:>10.0}{used:>12.3}{}", minute + 1, last.points as f64 / 1e6, cells.concat());
     }
     let (words, grows) = verdict(levels);
     (out + &words, grows)
@@ -254,7 +288,7 @@ mod tests {
 
     fn at(seconds: u64, files: f64) -> Levels {
         let since = Duration::from_secs(seconds);
-        Levels { since, points: 0, rows: 1e6, log: 1e6, files, blocks: 3.0, resident: 1e6 }
+        Levels { since, points: 0, cpu: 0.0, rows: 1e6, log: 1e6, files, blocks: 3.0, resident: 1e6 }
     }
 
     #[test]
