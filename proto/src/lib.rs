@@ -28,4 +28,4 @@ pub use status::{exit_code, failure_of, http_status, leader_of, status_naming_le
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
 /// Version of the Peer and Shards services. Another one is refused.
-pub const PROTOCOL_VERSION: u32 = 3;
+pub const PROTOCOL_VERSION: u32 = 4;

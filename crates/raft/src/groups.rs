@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use meridian_env::{Env, Halt};
 use meridian_types::{GroupId, Incarnation, NodeId, ReplicaId};
@@ -113,13 +112,7 @@ impl Groups {
         };
         let raft = raft.validate().map_err(|e| Halt::new(format!("the Raft settings do not fit together: {e}")))?;
         let log = Log::open(&env, dir, config.log).await?;
-        let peers = Arc::new(Peers::new(
-            env.clone(),
-            config.cluster.into(),
-            config.node,
-            // As long as openraft waits.
-            Duration::from_millis(timing.election_ms_max),
-        ));
+        let peers = Arc::new(Peers::new(env.clone(), config.cluster.into(), config.node, timing));
         let transfers = Arc::new(Transfers::new(Arc::clone(&env.clock), config.snapshot_bytes_per_second));
         let groups = Self {
             env,

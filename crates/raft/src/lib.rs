@@ -29,6 +29,7 @@
 
 mod adapter;
 mod background;
+mod beats;
 mod confirm;
 mod entry;
 mod group;

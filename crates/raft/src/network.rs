@@ -29,8 +29,10 @@ use parking_lot::Mutex;
 use tonic::metadata::MetadataMap;
 use tonic::transport::Channel;
 
+use crate::beats::{self, Beats};
 use crate::confirm::Pace;
 use crate::entry;
+use crate::groups::Timing;
 use crate::log::GroupLog;
 use crate::snapshot::{self, Snapshot, SnapshotData, Transfers};
 use crate::types::{Member, TypeConfig, Vote};
@@ -44,6 +46,9 @@ const STREAM_IDLE_MIN: Duration = Duration::from_secs(1);
 
 /// Between two tries to send a snapshot.
 const SNAPSHOT_AGAIN: Duration = Duration::from_millis(500);
+
+/// A heartbeat waits this part of the time between two for those of other groups: what is left must do for a round trip.
+const BEATS_GATHERED: u64 = 6;
 
 /// What a connection is for; each has its own, so that heartbeats never wait behind data, nor data behind snapshots.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -62,21 +67,24 @@ pub(crate) struct Peers {
     env: Env,
     cluster: Arc<str>,
     node: NodeId,
-    /// How long a confirmation is waited for.
+    /// How long a confirmation is waited for, and the answers of heartbeats that went together.
     patience: Duration,
     pace: Pace,
+    beats: Beats,
     addresses: Mutex<BTreeMap<NodeId, Arc<str>>>,
     channels: Mutex<BTreeMap<(NodeId, Purpose), Open>>,
 }
 
 impl Peers {
-    pub(crate) fn new(env: Env, cluster: Arc<str>, node: NodeId, patience: Duration) -> Self {
+    pub(crate) fn new(env: Env, cluster: Arc<str>, node: NodeId, timing: Timing) -> Self {
         Self {
             env,
             cluster,
             node,
-            patience,
+            // As long as openraft waits.
+            patience: Duration::from_millis(timing.election_ms_max),
             pace: Pace::default(),
+            beats: Beats::new(Duration::from_millis(timing.heartbeat_ms / BEATS_GATHERED)),
             addresses: Mutex::default(),
             channels: Mutex::default(),
         }
@@ -98,6 +106,15 @@ impl Peers {
     /// How long each node takes to confirm.
     pub(crate) fn pace(&self) -> &Pace {
         &self.pace
+    }
+
+    /// Heartbeats that wait for others.
+    pub(crate) fn beats(&self) -> &Beats {
+        &self.beats
+    }
+
+    pub(crate) fn patience(&self) -> Duration {
+        self.patience
     }
 
     pub(crate) fn node(&self) -> NodeId {
@@ -137,6 +154,19 @@ impl Peers {
             Ok(Err(status)) => Err(unreachable(&format!("{to}: {status}"))),
             Err(_) => Err(unreachable(&format!("{to} did not answer within {} ms", self.patience.as_millis()))),
         }
+    }
+
+    /// Sends heartbeats of any groups to their replicas on `to`.
+    pub(crate) async fn heartbeats(
+        &self,
+        to: NodeId,
+        requests: Vec<v1::AppendRequest>,
+    ) -> Result<tonic::Streaming<v1::HeartbeatsReply>, RpcError> {
+        let mut client = self.client(to, Purpose::Control)?;
+        let mut request = tonic::Request::new(v1::HeartbeatsRequest { requests });
+        self.identify(to, request.metadata_mut());
+        let replies = client.heartbeats(request).await;
+        replies.map(tonic::Response::into_inner).map_err(|status| unreachable(&status.to_string()))
     }
 
     fn identify(&self, to: NodeId, metadata: &mut MetadataMap) {
@@ -253,9 +283,10 @@ impl Link {
         request: AppendEntriesRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RpcError> {
-        let mut client = self.client(self.purpose)?;
-        let message = self.request(wire::append_out(self.group, request));
-        let reply = self.bounded(RPCTypes::AppendEntries, option.soft_ttl(), client.heartbeat(message)).await?;
+        let (patience, message) = (option.soft_ttl(), wire::append_out(self.group, request));
+        let beat = beats::beat(&self.peers, self.node, message);
+        let answered = deadline(self.clock(), self.clock().now() + patience, beat).await;
+        let reply = answered.map_err(|_| self.timeout(RPCTypes::AppendEntries, patience))??;
         wire::response_in(reply).map_err(|e| unreachable(&e.to_string()))
     }
 

@@ -3,17 +3,19 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use futures::stream::BoxStream;
+use futures::stream::{BoxStream, FuturesUnordered};
 use futures::{Stream, StreamExt};
 use meridian_env::Halt;
+use meridian_proto::v1::heartbeat_answer::Result as Part;
 use meridian_proto::v1::peer_server::{Peer, PeerServer};
-use meridian_proto::{PROTOCOL_VERSION, status_of, v1};
+use meridian_proto::{PROTOCOL_VERSION, failure_of, status_of, v1};
 use meridian_types::{Code, Failure, GroupId, Incarnation, NodeId, ReplicaId, limits};
 use openraft::raft::{AppendEntriesRequest, TransferLeaderRequest};
 use parking_lot::RwLock;
 use tokio::sync::watch;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::beats::BEATS_MAX;
 use crate::entry::EntryError;
 use crate::network::Peers;
 use crate::types::{TypeConfig, Vote};
@@ -176,11 +178,33 @@ impl Peer for Service {
         Ok(Response::new(replica.stream_append(requests.boxed())))
     }
 
-    async fn heartbeat(&self, request: Request<v1::AppendRequest>) -> Result<Response<v1::AppendReply>, Status> {
+    type HeartbeatsStream = BoxStream<'static, Result<v1::HeartbeatsReply, Status>>;
+
+    async fn heartbeats(
+        &self,
+        request: Request<v1::HeartbeatsRequest>,
+    ) -> Result<Response<Self::HeartbeatsStream>, Status> {
         self.check(&request)?;
-        let request = request.into_inner();
-        let replica = self.replica(request.group, request.vote)?;
-        Ok(Response::new(replica.heartbeat(request).await?))
+        let requests = request.into_inner().requests;
+        if requests.len() > BEATS_MAX {
+            let message = format!("{} heartbeats in one call, over the limit of {BEATS_MAX}", requests.len());
+            return Err(refuse(Code::BadRequest, message));
+        }
+        let answers = (0..).zip(requests).map(|(place, request)| {
+            let replica = self.replica(request.group, request.vote);
+            async move {
+                let answer = match replica {
+                    Ok(replica) => replica.heartbeat(request).await,
+                    Err(refused) => Err(refused),
+                };
+                let refused = |status: Status| Part::Refused(failure_of(&status, true).into());
+                let result = Some(answer.map_or_else(refused, Part::Reply));
+                v1::HeartbeatAnswer { place, result }
+            }
+        });
+        let answers: FuturesUnordered<_> = answers.collect();
+        let replies = answers.ready_chunks(BEATS_MAX).map(|answers| Ok(v1::HeartbeatsReply { answers }));
+        Ok(Response::new(replies.boxed()))
     }
 
     async fn vote(&self, request: Request<v1::VoteRequest>) -> Result<Response<v1::VoteReply>, Status> {

@@ -7,8 +7,8 @@ use std::time::Duration;
 use meridian_env::sim::{SimHost, seed_ambient};
 use meridian_env::{ChannelSettings, Rng, channel};
 use meridian_proto::v1::peer_client::PeerClient;
-use meridian_proto::{failure_of, v1};
-use meridian_types::{Code, NodeId};
+use meridian_proto::{failure_of, status_of, v1};
+use meridian_types::{Code, Failure, NodeId};
 use tonic::transport::Channel;
 use tonic::{Request, Status};
 
@@ -18,7 +18,7 @@ use crate::node::{CLUSTER, Node};
 pub(crate) type Identity<'a> = [(&'static str, &'a str); 4];
 
 pub(crate) const RIGHT: Identity<'static> =
-    [("meridian-cluster", CLUSTER), ("meridian-to", "1"), ("meridian-protocol", "3"), ("meridian-from", "2")];
+    [("meridian-cluster", CLUSTER), ("meridian-to", "1"), ("meridian-protocol", "4"), ("meridian-from", "2")];
 
 pub(crate) fn request<T>(identity: &Identity<'_>, message: T) -> Request<T> {
     let mut request = Request::new(message);
@@ -43,13 +43,36 @@ async fn ask(client: &mut PeerClient<Channel>, identity: &Identity<'_>, group: v
     let stream = request(identity, futures::stream::iter([append.clone()]));
     let answers = [
         client.append(stream).await.map(drop),
-        client.heartbeat(request(identity, append)).await.map(drop),
+        heartbeat(client, identity, append).await,
         client.vote(request(identity, ballot)).await.map(drop),
         client.pre_vote(request(identity, ballot)).await.map(drop),
         client.transfer_leader(request(identity, transfer)).await.map(drop),
         client.snapshot(request(identity, futures::stream::iter([part]))).await.map(drop),
     ];
     answers.into_iter().map(|answer| answer.expect_err("refused")).collect()
+}
+
+/// A heartbeat beside one that the node has no group for: each has its answer.
+async fn heartbeat(
+    client: &mut PeerClient<Channel>,
+    identity: &Identity<'_>,
+    append: v1::AppendRequest,
+) -> Result<(), Status> {
+    use v1::heartbeat_answer::Result as Part;
+    let requests = vec![v1::AppendRequest::default(), append];
+    let mut replies = client.heartbeats(request(identity, v1::HeartbeatsRequest { requests })).await?.into_inner();
+    let mut answers = BTreeMap::new();
+    while let Some(reply) = replies.message().await? {
+        answers.extend(reply.answers.into_iter().map(|answer| (answer.place, answer.result)));
+    }
+    let mut refused = |place| match answers.remove(&place).flatten() {
+        Some(Part::Refused(error)) => Err(status_of(&Failure::from(error))),
+        Some(Part::Reply(_)) => Ok(()),
+        None => panic!("no answer at {place}"),
+    };
+    let other = refused(0).expect_err("it names no group");
+    assert_eq!(failure_of(&other, true).message, "the group is missing");
+    refused(1)
 }
 
 /// What is said of one vote in each of these groups.
@@ -77,12 +100,12 @@ async fn check(client: &mut PeerClient<Channel>) {
         (
             [cluster, to, ("meridian-protocol", "1"), from],
             Code::WrongVersion,
-            r#"peer speaks protocol version "1", this node speaks 3"#,
+            r#"peer speaks protocol version "1", this node speaks 4"#,
         ),
         (
             [cluster, to, ("meridian-other", "1"), from],
             Code::WrongVersion,
-            r#"peer speaks protocol version "", this node speaks 3"#,
+            r#"peer speaks protocol version "", this node speaks 4"#,
         ),
         (
             [cluster, to, protocol, ("meridian-from", "1")],
