@@ -46,10 +46,11 @@ const SHARDS: u32 = 8;
 const MEASUREMENT: &str = "m";
 
 /// What threads do, by how their names begin. Linux cuts names at 15 bytes.
-const GROUPS: [(&str, &str, &str); 6] = [
+const GROUPS: [(&str, &str, &str); 7] = [
     ("tokio-rt", "runtime", "HTTP, gRPC and Raft; small frames checked"),
     ("meridian-scan", "scan", "lines read, frames made and checked"),
     ("meridian-log", "log", "entries appended and synced"),
+    ("meridian-answe", "answer", "the same where a client waits: frames checked, read, laid into the head"),
     ("meridian-apply", "apply", "frames read, rows into the head, packed"),
     ("meridian-flush", "flush", "the head into blocks"),
     ("meridian-compac", "compact", "blocks into larger ones"),

@@ -299,18 +299,21 @@ impl Shard {
         Reply::Cut
     }
 
-    /// A write is answered once it is certain what is stored, and stored then: whoever reads it waits for the lock.
-    fn apply_one(&mut self, entry: &Entry, answer: impl FnOnce(Reply)) -> Result<(), Halt> {
+    /// A write is answered once it is certain what is stored, and its rows go to `taken`, to be stored before anything but a write
+    /// is applied: whoever reads them waits for the lock.
+    fn apply_one(&mut self, entry: &Entry, taken: &mut Vec<Accepted>, answer: impl FnOnce(Reply)) -> Result<(), Halt> {
         self.index = entry.index;
         self.stamp = self.stamp.next(entry.header.stamp);
         self.tell_stamp();
         let (header, payload) = (&entry.header, &entry.payload);
         tracing::debug!(index = %entry.index, request = %header.request, kind = header.kind, "applies");
-        let mut accepted = None;
+        if header.kind != KIND_WRITE {
+            self.store(taken);
+        }
         let reply = match header.kind {
             KIND_WRITE => self.once(header, payload, |shard| {
-                let (reply, frame) = shard.accept(header.database, payload)?;
-                accepted = frame;
+                let (reply, accepted) = shard.accept(header.database, payload)?;
+                taken.extend(accepted);
                 Ok(reply)
             })?,
             KIND_DELETE => self.once(header, payload, |shard| Ok(shard.delete(header.database, payload)))?,
@@ -326,10 +329,12 @@ impl Shard {
             kind => return Err(Halt::new(format!("{}: entry {} has the unknown kind {kind}", self.id, entry.index))),
         };
         answer(reply);
-        if let Some(accepted) = accepted {
-            self.engine.store(&accepted);
-        }
         Ok(())
+    }
+
+    /// Stores the rows of writes that were answered.
+    fn store(&mut self, taken: &mut Vec<Accepted>) {
+        taken.drain(..).for_each(|accepted| self.engine.store(&accepted));
     }
 }
 
@@ -392,9 +397,11 @@ impl Machine for Shard {
         if Mutant::ApplyOutOfOrder.is_planted() {
             places.reverse();
         }
+        let mut taken = Vec::new();
         for place in places {
-            self.apply_one(&run[place], |reply| answer(place, reply))?;
+            self.apply_one(&run[place], &mut taken, |reply| answer(place, reply))?;
         }
+        self.store(&mut taken);
         self.mark = applied.clone();
         Ok(())
     }

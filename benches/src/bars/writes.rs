@@ -18,7 +18,7 @@ use crate::servers::{Product, Server};
 use crate::source::Source;
 
 const SHAPE: Shape =
-    Shape { source: Source::Cpu, series: 4_000, fields: 10, rows_per_batch: 5_000, points: 1, seed: 1 };
+    Shape { source: Source::Cpu, series: 4_000, fields: 10, rows_per_batch: 3_000, points: 1, seed: 1 };
 const WAY: Way = Way { mode: Mode::Frames, concurrency: 8, rate: None };
 /// Frames that are encoded ahead for a run at a rate: bounds memory.
 const HALF_LOAD_POINTS_MAX: u64 = 100_000_000;

@@ -121,7 +121,7 @@ impl Engine {
     }
 
     /// The first part of [`Engine::write`]: all of it that can be refused, in a fraction of the time. What is accepted must be
-    /// stored before anything else is done with the engine.
+    /// stored, in this order, before anything but another accept is done with the engine.
     pub fn accept(&mut self, database: DatabaseId, frame: Frame) -> Result<Accepted, WriteRefused> {
         let written = self.take(database, &frame)?;
         Ok(Accepted { database, frame, written })

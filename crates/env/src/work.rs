@@ -9,7 +9,9 @@ use futures::future::BoxFuture;
 pub enum Class {
     /// Appending to and syncing the log: what acks wait for.
     Log,
-    /// Applying entries.
+    /// Checking and applying what an answer waits for, or what is behind.
+    Answer,
+    /// Applying the rest.
     Apply,
     /// Writing files in the background.
     Flush,
@@ -21,12 +23,13 @@ pub enum Class {
 
 impl Class {
     /// All classes.
-    pub const ALL: [Self; 5] = [Self::Log, Self::Apply, Self::Flush, Self::Compact, Self::Scan];
+    pub const ALL: [Self; 6] = [Self::Log, Self::Answer, Self::Apply, Self::Flush, Self::Compact, Self::Scan];
 
     /// The class in one lower-case word, for thread names and metrics.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Log => "log",
+            Self::Answer => "answer",
             Self::Apply => "apply",
             Self::Flush => "flush",
             Self::Compact => "compact",
@@ -38,7 +41,7 @@ impl Class {
     /// handed in; where more than one runs at a time, a later one may overtake.
     pub const fn width(self) -> usize {
         match self {
-            Self::Log | Self::Apply | Self::Scan => 2,
+            Self::Log | Self::Answer | Self::Apply | Self::Scan => 2,
             Self::Flush | Self::Compact => 1,
         }
     }

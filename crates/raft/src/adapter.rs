@@ -24,6 +24,8 @@ use crate::types::{LogId, Payload, Reply, StoredMembership, TypeConfig};
 /// Entries that one run of apply takes at most, and the bytes after which it takes no more.
 const RUN_ENTRIES_MAX: usize = 256;
 const RUN_BYTES_MAX: usize = 4 << 20;
+/// A replica that has more entries to apply is behind.
+const BEHIND_MAX: u64 = 8;
 
 /// See the module.
 pub(crate) struct Adapter<M: Machine> {
@@ -58,11 +60,12 @@ impl<M: Machine> Adapter<M> {
     }
 
     /// Waits until this replica has synced what it is about to apply.
-    async fn wait_synced(&mut self) -> io::Result<()> {
+    /// Whether more than a few entries follow in the log.
+    async fn wait_synced(&mut self) -> io::Result<bool> {
         let last = self.applied.as_ref().map_or(0, |id| id.index);
         let is_decided = |synced: &Synced| synced.as_ref().map_or(true, |next| *next > last);
         let synced = self.synced.wait_for(is_decided).await.map_err(io::Error::other)?;
-        synced.as_ref().map(|_| ()).map_err(|halt| io::Error::other(halt.clone()))
+        synced.as_ref().map(|next| *next - last > 1 + BEHIND_MAX).map_err(|halt| io::Error::other(halt.clone()))
     }
 
     async fn apply_run(&mut self, run: Vec<EntryResponder<TypeConfig>>) -> io::Result<()> {
@@ -84,7 +87,10 @@ impl<M: Machine> Adapter<M> {
                 }
             }
         }
-        self.wait_synced().await?;
+        let is_behind = self.wait_synced().await?;
+        // Those go first for whom somebody waits; a follower waits for them, but not until it is behind.
+        let is_first = is_behind || waiting.iter().any(|(_, responder)| responder.is_some());
+        let class = if is_first { Class::Answer } else { Class::Apply };
         let mark = encode_mark(self.applied.as_ref(), &self.membership);
         let jobs = Arc::clone(&self.jobs);
         let span = tracing::debug_span!("apply", group = %self.spec.group, replica = %self.spec.replica);
@@ -97,12 +103,17 @@ impl<M: Machine> Adapter<M> {
                 if let Some(responder) = responder.take() {
                     responder.send(Reply(Some(Box::new(reply))));
                 }
+                if left == 0 && !is_behind {
+                    // Gives way to those that carry answers and sync logs, for which the scheduler would have this thread go on for
+                    // milliseconds. It costs the thread its share of the processor: who is behind would fall back for good.
+                    std::thread::yield_now();
+                }
             };
             let applied = span.in_scope(|| jobs.machine().write().apply(&entries, &mark, &mut answer));
             assert!(applied.is_err() || left == 0, "a machine answers every entry of a run");
             applied
         };
-        meridian_env::run(&*self.env.work, Class::Apply, job).await.map_err(io::Error::other)?;
+        meridian_env::run(&*self.env.work, class, job).await.map_err(io::Error::other)?;
         self.applied.into_iter().for_each(|id| self.jobs.note_applied(id));
         others.into_iter().for_each(|responder| responder.send(Reply(None)));
         Ok(())

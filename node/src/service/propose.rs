@@ -75,5 +75,5 @@ async fn check(node: &Node, bytes: Bytes) -> Result<(), Failure> {
         Ok(_) => Ok(()),
         Err(error) => Err(Failure::new(error.code(), error.to_string())),
     };
-    if small { job() } else { meridian_env::run(&*node.env.work, Class::Apply, job).await }
+    if small { job() } else { meridian_env::run(&*node.env.work, Class::Answer, job).await }
 }

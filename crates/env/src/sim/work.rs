@@ -99,7 +99,7 @@ fn writes_files(class: Class) -> bool {
 fn latency_micros(class: Class) -> Range<u64> {
     match class {
         Class::Log => 100..700,
-        Class::Apply => 5..50,
+        Class::Answer | Class::Apply => 5..50,
         Class::Scan => 20..200,
         Class::Flush | Class::Compact => 1_000..5_000,
     }
