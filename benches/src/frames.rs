@@ -62,6 +62,8 @@ pub(crate) struct Stream {
 struct Flying<'a> {
     batch: &'a Batch,
     intended: Instant,
+    /// When it was sent first.
+    begun: Instant,
     pending: Pending,
 }
 
@@ -92,7 +94,7 @@ impl Stream {
             if let Some(intended) = due.filter(|due| *due <= now)
                 && let Some(batch) = waiting.next()
             {
-                let (seq, sent) = self.send(batch, intended)?;
+                let (seq, sent) = self.send(batch, intended, now)?;
                 flying.insert(seq, sent);
                 continue;
             }
@@ -108,7 +110,7 @@ impl Stream {
                     let (sent, now) = (taken(&mut flying, &reply)?, env.clock.now());
                     match check(sent.batch, reply) {
                         Err(FramesError::Failed(failure))
-                            if failure.code == Code::Overloaded && now < sent.intended + ANSWER_WAIT_MAX =>
+                            if failure.code == Code::Overloaded && now < sent.begun + ANSWER_WAIT_MAX =>
                         {
                             tally.put_off += 1;
                             put_off.push_back((now + PUT_OFF, sent));
@@ -124,10 +126,10 @@ impl Stream {
         }
     }
 
-    fn send<'a>(&self, batch: &'a Batch, intended: Instant) -> Result<(u64, Flying<'a>), FramesError> {
+    fn send<'a>(&self, batch: &'a Batch, intended: Instant, now: Instant) -> Result<(u64, Flying<'a>), FramesError> {
         let pending = self.session.request();
         self.frames.send(&pending, batch.shard, batch.body.clone())?;
-        Ok((pending.id.seq, Flying { batch, intended, pending }))
+        Ok((pending.id.seq, Flying { batch, intended, begun: now, pending }))
     }
 }
 
@@ -170,7 +172,8 @@ mod tests {
         let env = meridian_env::real::env().expect("threads start");
         let session = Session::begin(&env);
         let batch = Batch { body: Bytes::new(), rows: 1, points: 10, points_before: 0, shard: None };
-        let sent = |_| Flying { batch: &batch, intended: env.clock.now(), pending: session.request() };
+        let now = env.clock.now();
+        let sent = |_| Flying { batch: &batch, intended: now, begun: now, pending: session.request() };
         let mut flying: BTreeMap<u64, Flying<'_>> = (0..2).map(|seq| (seq, sent(seq))).collect();
         let mut reply =
             v1::FrameReply { request: Some(flying[&0].pending.id.into()), points: 10, ..Default::default() };

@@ -119,6 +119,11 @@ pub(crate) enum LoadError {
         /// The report.
         String,
     ),
+    /// No round is within the retention, so that there is nothing to count.
+    #[error(
+        "a round takes longer than retention keeps it, so that nothing can be counted: send fewer --points a round"
+    )]
+    Unchecked,
     /// Retention has not taken what it should have.
     #[error("{rows} rows are there that are twice as old as the retention")]
     Kept {

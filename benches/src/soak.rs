@@ -113,7 +113,8 @@ async fn run(env: &Env, args: &Args) -> Result<String, LoadError> {
     let seconds = (env.clock.now() - begun).as_secs_f64();
     let cpu = cpu_of(&to.pid)? - cpu_before;
     check(env, args, &router, &rounds, retention).await?;
-    let (report, grows) = report(args, &cluster, &all, (seconds, cpu), &levels);
+    let first = Levels { cpu: cpu_before, ..Levels::default() };
+    let (report, grows) = report(args, &cluster, &all, (seconds, cpu), (first, &levels));
     if grows { Err(LoadError::Grows(report)) } else { Ok(report) }
 }
 
@@ -197,13 +198,12 @@ async fn check(
     };
     let (kept, gone) = (ago(0.6), ago(2.0));
     let recent: Vec<&Round> = rounds.iter().filter(|round| round.range.start() >= kept).collect();
-    if let (Some(first), Some(last)) = (recent.first(), recent.last()) {
-        let sent: u64 = recent.iter().map(|round| round.rows).sum();
-        let range = TimeRange::new(first.range.start(), last.range.end())?;
-        let found = i128::from(router.count(rows, &field, range).await?);
-        if found != i128::from(sent) {
-            return Err(LoadError::Miscounted { sent, found });
-        }
+    let (Some(first), Some(last)) = (recent.first(), recent.last()) else { return Err(LoadError::Unchecked) };
+    let sent: u64 = recent.iter().map(|round| round.rows).sum();
+    let range = TimeRange::new(first.range.start(), last.range.end())?;
+    let found = i128::from(router.count(rows, &field, range).await?);
+    if found != i128::from(sent) {
+        return Err(LoadError::Miscounted { sent, found });
     }
     let old = router.count(rows, &field, TimeRange::new(Timestamp::MIN, gone)?).await?;
     if old > 0 { Err(LoadError::Kept { rows: old }) } else { Ok(()) }
@@ -224,7 +224,7 @@ fn report(
     cluster: &Cluster,
     all: &Tally,
     (seconds, cpu): (f64, f64),
-    levels: &[Levels],
+    (mut before, levels): (Levels, &[Levels]),
 ) -> (String, bool) {
     let mut out = format!(
         "{} nodes, {} shards, {} replicas, fsync before each answer, retention {} s, {:.0} s: {:.2} M points/s acknowledged, p50 {:.1} and p99 {:.1} ms, {:.3} CPU-s a million, {} requests put off\n\n",
@@ -242,7 +242,6 @@ fn report(
     out.push_str("all nodes, MB; each row the mean of a minute\n");
     let head = COLUMNS.map(|(name, _)| format!("{name:>15}")).concat();
     let _ = writeln!(out, "{:>6}{:>10}{:>12}{head}", "minute", "M points", "CPU-s a M");
-    let mut before = *levels.first().unwrap_or(&Levels::default());
     for minute in 0..=(seconds as u64 / 60) {
         let inside = |l: &&Levels| l.since.as_secs() / 60 == minute;
         let of_minute: Vec<&Levels> = levels.iter().filter(inside).collect();

@@ -84,6 +84,9 @@ impl Weight for Reply {
     }
 }
 
+/// Points of writes that are answered and not stored yet: those of a frame may take some bytes in the log, and eight each once it is read.
+const TAKEN_POINTS_MAX: u64 = 1 << 20;
+
 /// Where a shard's files are and how they are cut.
 #[derive(Clone, Debug)]
 pub(crate) struct Files {
@@ -329,6 +332,9 @@ impl Shard {
             kind => return Err(Halt::new(format!("{}: entry {} has the unknown kind {kind}", self.id, entry.index))),
         };
         answer(reply);
+        if taken.iter().map(|accepted| accepted.written().points).sum::<u64>() > TAKEN_POINTS_MAX {
+            self.store(taken);
+        }
         Ok(())
     }
 
@@ -398,10 +404,11 @@ impl Machine for Shard {
             places.reverse();
         }
         let mut taken = Vec::new();
-        for place in places {
-            self.apply_one(&run[place], &mut taken, |reply| answer(place, reply))?;
-        }
+        let mut one = |place: usize| self.apply_one(&run[place], &mut taken, |reply| answer(place, reply));
+        let applied_all = places.into_iter().try_for_each(&mut one);
+        // Also before a halt: what was accepted counts as applied, and a flush that is due may still be made.
         self.store(&mut taken);
+        applied_all?;
         self.mark = applied.clone();
         Ok(())
     }
@@ -550,6 +557,20 @@ mod tests {
         let mut early = entry(1, 7, 1, frame(1));
         early.header.request.session.birth = Timestamp::new(limits::SESSION_AHEAD_NANOS_MAX + 100).expect("in range");
         assert_eq!(code(&apply(&mut shard, early)), Some(Code::TimeOutOfRange));
+    }
+
+    /// What was answered counts as applied, so it is stored, too, whatever comes behind it.
+    #[test]
+    fn what_is_accepted_before_a_halt_is_stored() {
+        let mut older = frame(2).to_vec();
+        older[3] = 1;
+        let mut unknown = entry(2, 2, 1, Bytes::new());
+        unknown.header.kind = 200;
+        for last in [entry(2, 2, 1, older.into()), unknown] {
+            let (mut shard, run) = (shard(), [entry(1, 1, 1, frame(1)), last]);
+            let halted = shard.apply(&run, &Applied(Bytes::new()), &mut |_, _| {});
+            assert!(halted.is_err() && shard.engine().stats().row_bytes > 0);
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::{FutureExt, Stream, StreamExt};
 use meridian_env::{Class, Env, Halt};
@@ -24,7 +25,7 @@ use crate::types::{LogId, Payload, Reply, StoredMembership, TypeConfig};
 /// Entries that one run of apply takes at most, and the bytes after which it takes no more.
 const RUN_ENTRIES_MAX: usize = 256;
 const RUN_BYTES_MAX: usize = 4 << 20;
-/// A replica that has more entries to apply is behind.
+/// A replica for which more entries than this are committed behind a run is behind.
 const BEHIND_MAX: u64 = 8;
 
 /// See the module.
@@ -33,6 +34,7 @@ pub(crate) struct Adapter<M: Machine> {
     jobs: Arc<Jobs<M>>,
     env: Env,
     synced: watch::Receiver<Synced>,
+    committed: Arc<AtomicU64>,
     applied: Option<LogId>,
     membership: StoredMembership,
     /// Dropped with this, once nothing is applied any more.
@@ -44,14 +46,14 @@ impl<M: Machine> Adapter<M> {
         spec: GroupSpec,
         jobs: Arc<Jobs<M>>,
         env: Env,
-        synced: watch::Receiver<Synced>,
+        (synced, committed): (watch::Receiver<Synced>, Arc<AtomicU64>),
     ) -> Result<Self, Halt> {
         let applied = jobs.machine().read().applied();
         let (applied, membership) = match applied {
             None => (None, StoredMembership::default()),
             Some(mark) => decode_mark(&mark).map_err(|e| Halt::new(format!("the machine's applied mark: {e}")))?,
         };
-        Ok(Self { spec, jobs, env, synced, applied, membership, alive: watch::Sender::new(()) })
+        Ok(Self { spec, jobs, env, synced, committed, applied, membership, alive: watch::Sender::new(()) })
     }
 
     /// Ends when this does.
@@ -60,12 +62,11 @@ impl<M: Machine> Adapter<M> {
     }
 
     /// Waits until this replica has synced what it is about to apply.
-    /// Whether more than a few entries follow in the log.
-    async fn wait_synced(&mut self) -> io::Result<bool> {
+    async fn wait_synced(&mut self) -> io::Result<()> {
         let last = self.applied.as_ref().map_or(0, |id| id.index);
         let is_decided = |synced: &Synced| synced.as_ref().map_or(true, |next| *next > last);
         let synced = self.synced.wait_for(is_decided).await.map_err(io::Error::other)?;
-        synced.as_ref().map(|next| *next - last > 1 + BEHIND_MAX).map_err(|halt| io::Error::other(halt.clone()))
+        synced.as_ref().map(|_| ()).map_err(|halt| io::Error::other(halt.clone()))
     }
 
     async fn apply_run(&mut self, run: Vec<EntryResponder<TypeConfig>>) -> io::Result<()> {
@@ -87,8 +88,10 @@ impl<M: Machine> Adapter<M> {
                 }
             }
         }
-        let is_behind = self.wait_synced().await?;
-        // Those go first for whom somebody waits; a follower waits for them, but not until it is behind.
+        self.wait_synced().await?;
+        let last = self.applied.as_ref().map_or(0, |id| id.index);
+        let is_behind = self.committed.load(Ordering::Relaxed) > last + BEHIND_MAX;
+        // Those go first for whom somebody waits. A follower lets them, as long as it is not behind.
         let is_first = is_behind || waiting.iter().any(|(_, responder)| responder.is_some());
         let class = if is_first { Class::Answer } else { Class::Apply };
         let mark = encode_mark(self.applied.as_ref(), &self.membership);

@@ -41,6 +41,11 @@ impl Beats {
         Self { gathered_for, waiting: Mutex::default() }
     }
 
+    /// How long a heartbeat waits for others at most.
+    pub(crate) fn gathered_for(&self) -> Duration {
+        self.gathered_for
+    }
+
     /// Whether it is the first one that waits for its node.
     fn push(&self, to: NodeId, beat: Beat) -> bool {
         let mut waiting = self.waiting.lock();

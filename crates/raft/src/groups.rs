@@ -139,7 +139,8 @@ impl Groups {
         let log = self.log.group(spec.group, spec.incarnation);
         let jobs = Jobs::new(machine, self.env.clone(), self.halted.clone());
         let storage = Storage::new(log.clone());
-        let adapter = Adapter::open(spec, Arc::clone(&jobs), self.env.clone(), storage.synced())?;
+        let adapter =
+            Adapter::open(spec, Arc::clone(&jobs), self.env.clone(), (storage.synced(), storage.committed()))?;
         let applies = adapter.alive();
         let network = Network {
             peers: Arc::clone(&self.peers),

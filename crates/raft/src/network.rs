@@ -283,11 +283,20 @@ impl Link {
         request: AppendEntriesRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RpcError> {
-        let (patience, message) = (option.soft_ttl(), wire::append_out(self.group, request));
+        // What it waits for others does not count.
+        let patience = option.soft_ttl() + self.peers.beats().gathered_for();
+        let has_previous = request.prev_log_id.is_some();
+        let message = wire::append_out(self.group, request);
         let beat = beats::beat(&self.peers, self.node, message);
         let answered = deadline(self.clock(), self.clock().now() + patience, beat).await;
         let reply = answered.map_err(|_| self.timeout(RPCTypes::AppendEntries, patience))??;
-        wire::response_in(reply).map_err(|e| unreachable(&e.to_string()))
+        match wire::response_in(reply).map_err(|e| unreachable(&e.to_string()))? {
+            // openraft would panic.
+            AppendEntriesResponse::Conflict if !has_previous => {
+                Err(unreachable(&format!("{} refuses an entry that it was not asked for", self.node)))
+            }
+            response => Ok(response),
+        }
     }
 
     async fn open_stream(

@@ -194,6 +194,7 @@ impl Peer for Service {
             let replica = self.replica(request.group, request.vote);
             async move {
                 let answer = match replica {
+                    Ok(_) if !request.entries.is_empty() => Err(refuse(Code::BadRequest, "a heartbeat has entries")),
                     Ok(replica) => replica.heartbeat(request).await,
                     Err(refused) => Err(refused),
                 };

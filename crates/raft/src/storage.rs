@@ -3,6 +3,8 @@
 use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use meridian_env::Halt;
 use meridian_types::limits;
@@ -24,11 +26,14 @@ pub(crate) type Synced = Result<u64, Halt>;
 pub(crate) struct Storage {
     log: GroupLog,
     synced: watch::Sender<Synced>,
+    committed: Arc<AtomicU64>,
 }
 
 impl Storage {
     pub(crate) fn new(log: GroupLog) -> Self {
-        let storage = Self { log, synced: watch::Sender::new(Ok(0)) };
+        let committed = log.state().committed.and_then(|id| entry::decode_log_id(&id).ok());
+        let committed = Arc::new(AtomicU64::new(committed.map_or(0, |id| id.index)));
+        let storage = Self { log, synced: watch::Sender::new(Ok(0)), committed };
         // An earlier life of the group in this process may have left something in the queue.
         let next = storage.log.state().last.map_or(0, |last| last + 1);
         let done = storage.raise_synced(next);
@@ -40,6 +45,11 @@ impl Storage {
     /// replica too: after a crash it would be ahead of its own log.
     pub(crate) fn synced(&self) -> watch::Receiver<Synced> {
         self.synced.subscribe()
+    }
+
+    /// The last entry that openraft knows to be committed; it says so before it has it applied.
+    pub(crate) fn committed(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.committed)
     }
 
     /// What to do when all before `next` is synced, or failed.
@@ -119,6 +129,7 @@ impl RaftLogStorage<TypeConfig> for Storage {
     async fn save_committed(&mut self, committed: Option<LogId>) -> io::Result<()> {
         if let Some(id) = committed {
             self.log.save_committed(entry::encode_log_id(&id));
+            self.committed.store(id.index, Ordering::Relaxed);
         }
         Ok(())
     }

@@ -75,9 +75,9 @@ impl Snapshotting {
     fn open(env: Env, mark: Option<Applied>) -> Self {
         let jobs = Jobs::new(Mark(mark), env.clone(), watch::Sender::new(None));
         // The suite applies what it never appended.
-        let synced = watch::channel(Ok(u64::MAX)).1;
+        let progress = (watch::channel(Ok(u64::MAX)).1, Arc::default());
         let spec = GroupSpec { group: GroupId(1), incarnation: Incarnation(1), replica: ReplicaId(1) };
-        let adapter = Adapter::open(spec, Arc::clone(&jobs), env.clone(), synced).expect("it wrote the mark");
+        let adapter = Adapter::open(spec, Arc::clone(&jobs), env.clone(), progress).expect("it wrote the mark");
         Self { env, jobs, adapter, snapshot: Arc::default() }
     }
 }
