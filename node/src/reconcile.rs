@@ -51,7 +51,10 @@ impl Passes {
         self.follow_addresses().await;
         self.note_founded().await;
         if let Some(identity) = self.home.identity.clone() {
-            while self.node.meta.is_leader() && gather::lead(&self.node, &identity).boxed().await {}
+            while self.node.meta.is_leader() && gather::lead(&self.node, &identity).boxed().await {
+                // Others may have come meanwhile, and the next step may wait for them.
+                self.follow_addresses().await;
+            }
         }
         replicas::pass(&self.node, &self.groups, &self.settings).boxed().await?;
         self.drop_databases().await;
